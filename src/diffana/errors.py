@@ -1,0 +1,49 @@
+"""Result codes that survive `jit`, and the exceptions raised outside it."""
+
+import equinox as eqx
+
+
+class RESULTS(eqx.Enumeration):
+    """Why a fit, or a quantity that needs fits, stopped.
+
+    A code is a traced value: it passes through `jit` and `vmap`, compares with `==`,
+    and turns into an exception with `RESULTS.error_if` outside.
+    """
+
+    successful = ""
+    non_finite = (
+        "twice_nll, its gradient or its curvature is not finite: look for bins whose "
+        "expected yield is zero or negative while events are observed there."
+    )
+    iteration_limit = "The fit used up its iterations before the gradient vanished."
+    hessian_not_pd = (
+        "The Hessian of twice_nll is not positive definite on the free parameters: "
+        "a direction is unconstrained, or the fit stopped at a saddle point."
+    )
+    no_free_parameter_information = (
+        "The Fisher information matrix of the free parameters is singular."
+    )
+
+
+class DiffanaError(Exception):
+    """Base class of the errors that name something the user can mend."""
+
+
+class DataError(DiffanaError):
+    """Events that cannot be used; the message names file, column and sample."""
+
+
+class SpecificationError(DiffanaError):
+    """A likelihood specification that cannot be represented, and which part."""
+
+
+class CheckpointError(DiffanaError):
+    """A checkpoint that does not belong to the model it is loaded into."""
+
+
+class RunError(DiffanaError):
+    """A run folder that cannot be created, resumed or evaluated."""
+
+
+class TrainingError(DiffanaError):
+    """Training that cannot go on, and since which step."""

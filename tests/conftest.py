@@ -1,0 +1,25 @@
+import os
+import pathlib
+
+import hypothesis
+import jax
+import matplotlib as mpl
+import pytest
+
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+mpl.use("Agg")
+
+# Compilation time would break hypothesis's deadline; derandomised runs repeat exactly.
+hypothesis.settings.register_profile("diffana", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("diffana")
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """Folder with reference numbers, named by the variable DIFFANA_SHARED."""
+    folder = os.environ.get("DIFFANA_SHARED")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip("DIFFANA_SHARED names no folder with reference numbers")
+    return pathlib.Path(folder)
