@@ -1,0 +1,128 @@
+"""The whole configuration, and how it is read, written and described."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from diffana.config import mistakes, reading, references
+from diffana.config.inputs import (
+    BlobsGenerator,
+    GeneralSection,
+    InputSection,
+    ObservableSection,
+    SampleSection,
+    SplitSection,
+)
+from diffana.config.learning import (
+    BkdeHistogram,
+    HistogramSection,
+    LossSection,
+    RegionSection,
+    TrainSection,
+)
+from diffana.config.mistakes import ConfigError
+from diffana.config.sections import Many, OneOrMany, Section
+from diffana.config.statistics import FitSection, NormFactorSection, SystematicSection
+
+
+class Config(Section):
+    """An analysis: its events, statistical model, and training.
+
+    Sections and keys that cabinetry has too are spelled and mean the same.
+    """
+
+    general: GeneralSection = Field(description="General settings.")
+    generator: BlobsGenerator | None = Field(
+        default=None, description="Generates the events, instead of reading files."
+    )
+    input: InputSection = Field(
+        default=InputSection(), description="Treatment of undefined features."
+    )
+    split: SplitSection = Field(
+        default=SplitSection(), description="Division of the simulated events."
+    )
+    observables: Many[ObservableSection] | None = Field(
+        default=None, description="Trained observables."
+    )
+    regions: Many[RegionSection] = Field(description="Regions (channels).")
+    samples: Many[SampleSection] = Field(description="Samples (processes).")
+    norm_factors: Many[NormFactorSection] = Field(description="Unconstrained factors.")
+    systematics: Many[SystematicSection] | None = Field(
+        default=None, description="Systematic uncertainties."
+    )
+    histogram: HistogramSection = Field(
+        default=BkdeHistogram.model_validate({"Type": "bKDE", "Bandwidth": 0.1}),
+        description="The differentiable histogram.",
+    )
+    fit: FitSection = Field(default=FitSection(), description="The profile fits.")
+    loss: OneOrMany[LossSection] = Field(
+        description="What the training minimises: one loss, or a list that is added up."
+    )
+    train: TrainSection = Field(description="The training.")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _report_everything(cls, document: Any, validate: Callable[[Any], Self]) -> Self:
+        found = []
+        config = None
+        try:
+            config = validate(document)
+        except ValidationError as error:
+            found += mistakes.from_validation(error, document, cls)
+        if isinstance(document, dict):
+            found += references.check(document)
+        if config is None or found:
+            raise ConfigError(mistakes.in_order(found, document))
+        return config
+
+
+def parse(text: str | bytes) -> Config:
+    """The configuration written in `text`.
+
+    Args:
+        text: a YAML document.
+
+    Raises:
+        ConfigError: with every mistake there is.
+
+    Example:
+        >>> try:
+        ...     parse("General: {Measurement: study, POI: mu}")
+        ... except ConfigError as error:
+        ...     print(error.mistakes[0])
+        General.InputPath: is missing, and there is no Generator either
+    """
+    return Config.model_validate(reading.read(text))
+
+
+def load(path: str | Path) -> Config:
+    """The configuration in a file.
+
+    Args:
+        path: a YAML file.
+
+    Raises:
+        ConfigError: with every mistake there is, or the reason why the file cannot be
+            read.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError([("", f"cannot be read: {error.strerror}")]) from error
+    return parse(text)
+
+
+def dump(config: Config) -> str:
+    """YAML text of a configuration with every default spelled out.
+
+    `parse` returns an equal configuration from it.
+    """
+    return reading.write(config.model_dump(mode="json", by_alias=True))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration file, for editors that complete and check."""
+    schema = Config.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

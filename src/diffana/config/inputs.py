@@ -1,0 +1,178 @@
+"""Sections on simulated events: where they come from and how they are divided."""
+
+import string
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from diffana.config.sections import Column, Expression, Many, Name, OneOrMany, Section
+
+
+def _known_fields(template: str) -> str:
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+    except ValueError as error:
+        raise ValueError(f"{template!r} is no path template: {error}") from error
+    unknown = [field for field in fields if field not in (None, "SamplePath")]
+    if unknown:
+        raise ValueError(
+            f"{template!r} has the unknown field {{{unknown[0]}}}; "
+            "the only one is {SamplePath}"
+        )
+    return template
+
+
+class FixedParameter(Section):
+    """A parameter that fits do not vary."""
+
+    name: Name = Field(description="Name of the parameter.")
+    value: float = Field(description="Value at which it is held.")
+
+
+class GeneralSection(Section):
+    """What the analysis is called, what it measures and where its files are."""
+
+    measurement: Name = Field(description="Name of the measurement.")
+    poi: Name = Field(
+        alias="POI", description="Parameter of interest: the Name of a NormFactor."
+    )
+    input_path: Annotated[str, AfterValidator(_known_fields)] | None = Field(
+        default=None,
+        description="Path of the input files, relative to the working directory; "
+        "{SamplePath} stands for the SamplePath of a sample. Without it, a Generator "
+        "is needed.",
+    )
+    seed: NonNegativeInt = Field(
+        default=0,
+        description="Seed of everything random: generated events, the split, initial "
+        "weights of networks, batches.",
+    )
+    fixed: Many[FixedParameter] | None = Field(
+        default=None, description="Parameters that all fits hold fixed."
+    )
+
+
+class BlobsGenerator(Section):
+    """Gaussian blobs in two dimensions, columns `x` and `y`.
+
+    The populations, which samples name by their SamplePath, are `signal`,
+    `background`, and its systematic variations `background_up`, `background_down`.
+    """
+
+    type: Literal["blobs"]
+    events_per_blob: PositiveInt = Field(
+        default=10_000, description="Simulated events in each population."
+    )
+
+
+class InputSection(Section):
+    """How undefined features in the input are recognised and replaced."""
+
+    missing_value: float | None = Field(
+        default=None, description="Number that marks a feature as undefined."
+    )
+    fill_value: float = Field(
+        default=0.0,
+        description="Number an undefined feature is replaced by, in the unit of the "
+        "feature.",
+    )
+
+
+class SplitSection(Section):
+    """Which fraction of the simulated events serves which purpose.
+
+    Weights are scaled up so that each part describes the target luminosity.
+    """
+
+    train: PositiveFloat = Field(
+        default=0.5, lt=1, description="Fraction for the gradient steps."
+    )
+    validation: PositiveFloat = Field(
+        default=0.25, lt=1, description="Fraction that selects the best model."
+    )
+    test: PositiveFloat = Field(
+        default=0.25, lt=1, description="Fraction that final results come from."
+    )
+
+    @model_validator(mode="after")
+    def _sum_to_one_at_most(self) -> Self:
+        total = self.train + self.validation + self.test
+        # Decimal fractions such as 0.7 + 0.2 + 0.1 may exceed one by rounding.
+        if total > 1 + 1e-9:
+            raise ValueError(f"the fractions add up to {total:g}, which is more than 1")
+        return self
+
+
+class SampleSection(Section):
+    """One process, or the observed data."""
+
+    name: Name = Field(description="Name of the sample.")
+    sample_path: OneOrMany[str] | None = Field(
+        default=None,
+        description="Part of the path(s) of its file(s), put in place of {SamplePath} "
+        "in General.InputPath; or a population of the Generator.",
+    )
+    tree: str | None = Field(default=None, description="Tree inside a ROOT file.")
+    weight: Expression | None = Field(
+        default=None, description="Weight of an event; 1 without it."
+    )
+    filter: Expression | None = Field(
+        default=None,
+        description="Events that belong to the sample. Applied besides the Filter of "
+        "a region.",
+    )
+    regions: OneOrMany[Name] | None = Field(
+        default=None, description="Regions the sample appears in; all without it."
+    )
+    yield_: NonNegativeFloat | None = Field(
+        default=None,
+        alias="Yield",
+        description="Events of the sample at the target luminosity, after its own "
+        "Filter and before the selection of any region: weights are scaled to add up "
+        "to it. Weights count as they are without it.",
+    )
+    disable_staterror: bool = Field(
+        default=False,
+        description="Leave out the uncertainty due to the number of simulated events.",
+    )
+    data: bool = Field(default=False, description="The sample is observed data.")
+
+    @model_validator(mode="after")
+    def _data_is_counted(self) -> Self:
+        if self.data and self.yield_ is not None:
+            raise ValueError("observed data are counted and cannot have a Yield")
+        return self
+
+
+class MlpObservable(Section):
+    """A fully connected network that maps the features of an event to a summary."""
+
+    name: Name = Field(description="Name of the observable, for Regions.")
+    type: Literal["MLP"]
+    inputs: Many[Column] = Field(description="Columns that the network sees.")
+    hidden: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = Field(
+        default=(128, 128), description="Width of each hidden layer."
+    )
+    activation: Literal["relu", "tanh", "gelu", "silu", "softplus"] = Field(
+        default="relu", description="Activation function of the hidden layers."
+    )
+    standardize: bool = Field(
+        default=True,
+        description="Scale each input to mean 0 and width 1 in the training events.",
+    )
+    precision: Literal["float32", "float64"] = Field(
+        default="float32",
+        description="Floating-point type of the network. Statistics are float64.",
+    )
+
+
+# A union of one today; `Type` keeps files valid when there are more.
+ObservableSection = MlpObservable

@@ -1,0 +1,265 @@
+"""Checks across sections, on the document as it was written.
+
+They do not need the sections to be valid one by one, so that all mistakes of a file are
+reported at once.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from diffana.config.mistakes import Location, hint
+
+
+Found = Iterator[tuple[Location, str]]
+
+_POPULATIONS = ("signal", "background", "background_up", "background_down")
+_COLUMNS = ("x", "y")
+_NAMED = ("Observables", "Regions", "Samples", "NormFactors", "Systematics")
+
+
+class _Entry(NamedTuple):
+    location: Location
+    content: dict[str, Any]
+
+
+def check(document: dict[str, Any]) -> Found:
+    """Mistakes in how the sections of a document refer to one another."""
+    yield from _duplicate_names(document)
+    yield from _unknown_names(document)
+    yield from _source_of_events(document)
+    yield from _parameters(document)
+    yield from _data(document)
+    yield from _histogram(document)
+    yield from _losses(document)
+
+
+def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
+    content = document.get(key)
+    return content if isinstance(content, dict) else {}
+
+
+def _entries(content: dict[str, Any], key: str, under: Location = ()) -> list[_Entry]:
+    items = content.get(key)
+    if not isinstance(items, list):
+        return [_Entry((*under, key), items)] if isinstance(items, dict) else []
+    return [
+        _Entry((*under, key, index), item)
+        for index, item in enumerate(items)
+        if isinstance(item, dict)
+    ]
+
+
+def _texts(entry: _Entry, key: str) -> list[tuple[Location, str]]:
+    """The text, or the texts of the list, under a key, each with its location."""
+    location = (*entry.location, key)
+    value = entry.content.get(key)
+    if isinstance(value, str):
+        return [(location, value)]
+    items = enumerate(value) if isinstance(value, list) else ()
+    return [((*location, i), item) for i, item in items if isinstance(item, str)]
+
+
+def _names(document: dict[str, Any], key: str) -> list[str]:
+    names = [entry.content.get("Name") for entry in _entries(document, key)]
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> str:
+    listed = f"known are {', '.join(known)}" if known else "there is none"
+    return f"no {kind} {name!r}{hint(name, known) or '; ' + listed}"
+
+
+def _duplicate_names(document: dict[str, Any]) -> Found:
+    for key in _NAMED:
+        first: dict[str, int] = {}
+        for index, entry in enumerate(_entries(document, key)):
+            for location, name in _texts(entry, "Name"):
+                if name in first:
+                    yield location, f"{name!r} is the name of {key}[{first[name]}] too"
+                first.setdefault(name, index)
+
+
+def _unknown_names(document: dict[str, Any]) -> Found:
+    for key, field, kind, target in (
+        ("Samples", "Regions", "region", "Regions"),
+        ("NormFactors", "Samples", "sample", "Samples"),
+        ("NormFactors", "Regions", "region", "Regions"),
+        ("Systematics", "Samples", "sample", "Samples"),
+        ("Systematics", "Regions", "region", "Regions"),
+        ("Regions", "Observable", "observable", "Observables"),
+    ):
+        known = _names(document, target)
+        for entry in _entries(document, key):
+            listed = _texts(entry, field)
+            count = Counter(name for _, name in listed)
+            for location, name in listed:
+                if name not in known:
+                    yield location, _unknown(kind, name, known)
+                elif count[name] > 1:
+                    yield location, f"{name!r} is listed {count[name]} times"
+    used = {
+        name
+        for region in _entries(document, "Regions")
+        for _, name in _texts(region, "Observable")
+    }
+    for entry in _entries(document, "Observables"):
+        for location, name in _texts(entry, "Name"):
+            if name not in used:
+                yield location, f"no region bins the observable {name!r}"
+
+
+def _source_of_events(document: dict[str, Any]) -> Found:
+    path = _mapping(document, "General").get("InputPath")
+    generated = document.get("Generator") is not None
+    if generated and path is not None:
+        yield ("Generator",), "cannot be combined with General.InputPath"
+    elif generated:
+        yield from _generated(document)
+    elif path is None:
+        yield ("General", "InputPath"), "is missing, and there is no Generator either"
+    elif isinstance(path, str) and "{SamplePath}" in path:
+        yield from _without_path(document, "is missing, but General.InputPath needs it")
+
+
+def _without_path(document: dict[str, Any], message: str) -> Found:
+    for entry in _entries(document, "Samples"):
+        if entry.content.get("SamplePath") is None:
+            yield (*entry.location, "SamplePath"), message
+
+
+def _variations(document: dict[str, Any]) -> list[_Entry]:
+    return [
+        _Entry((*entry.location, side), entry.content[side])
+        for entry in _entries(document, "Systematics")
+        for side in ("Up", "Down")
+        if isinstance(entry.content.get(side), dict)
+    ]
+
+
+def _generated(document: dict[str, Any]) -> Found:
+    """Populations and columns that no generator provides."""
+    yield from _without_path(document, "is missing: a population of the Generator")
+    samples, variations = _entries(document, "Samples"), _variations(document)
+    for entry in samples + variations:
+        for location, name in _texts(entry, "SamplePath"):
+            if name not in _POPULATIONS:
+                yield location, _unknown("generated population", name, _POPULATIONS)
+        if entry.content.get("Tree") is not None:
+            yield (*entry.location, "Tree"), "generated events have no trees"
+    for entry in variations:
+        if entry.content.get("Transform") is not None:
+            yield (
+                (*entry.location, "Transform"),
+                "generated events have no features that this transforms",
+            )
+    for key, field in (("Observables", "Inputs"), ("Regions", "Variable")):
+        for entry in _entries(document, key):
+            yield from _generated_columns(entry, field)
+    for region in _entries(document, "Regions"):
+        for cut in _entries(region.content, "Cuts", region.location):
+            yield from _generated_columns(cut, "Variable")
+
+
+def _generated_columns(entry: _Entry, key: str) -> Found:
+    for location, name in _texts(entry, key):
+        if name not in _COLUMNS:
+            yield location, _unknown("generated column", name, _COLUMNS)
+
+
+def _parameters(document: dict[str, Any]) -> Found:
+    general = _mapping(document, "General")
+    factors = _names(document, "NormFactors")
+    poi = general.get("POI")
+    if isinstance(poi, str) and poi not in factors:
+        yield ("General", "POI"), _unknown("norm factor", poi, factors)
+    systematics = [
+        entry.content.get("ModifierName") or entry.content.get("Name")
+        for entry in _entries(document, "Systematics")
+    ]
+    gammas = [f"staterror_{region}" for region in _names(document, "Regions")]
+    known = [name for name in factors + systematics + gammas if isinstance(name, str)]
+    for entry, name in zip(_entries(document, "Systematics"), systematics, strict=True):
+        key = "ModifierName" if entry.content.get("ModifierName") else "Name"
+        if isinstance(name, str) and name in factors:
+            yield (*entry.location, key), f"{name!r} is the name of a norm factor"
+    held: set[str] = set()
+    for entry in _entries(general, "Fixed", ("General",)):
+        for location, name in _texts(entry, "Name"):
+            if name == poi:
+                yield location, "the parameter of interest cannot be fixed"
+            elif name not in known:
+                yield location, _unknown("parameter", name, known)
+            elif name in held:
+                yield location, f"{name!r} is fixed twice"
+            held.add(name)
+
+
+def _data(document: dict[str, Any]) -> Found:
+    samples = _entries(document, "Samples")
+    data = [s.content.get("Name") for s in samples if s.content.get("Data") is True]
+    if samples and len(data) == len(samples):
+        yield ("Samples",), "all samples are observed data; none is simulated"
+    for key in ("NormFactors", "Systematics"):
+        for entry in _entries(document, key):
+            for location, name in _texts(entry, "Samples"):
+                if name in data:
+                    yield location, f"{name!r} is observed data and has no parameters"
+
+
+def _histogram(document: dict[str, Any]) -> Found:
+    """A softmax histogram takes its bins from the outputs of a network."""
+    if _mapping(document, "Histogram").get("Type") != "softmax":
+        return
+    bins: dict[str, int] = {}
+    for entry in _entries(document, "Regions"):
+        if entry.content.get("Variable") is not None:
+            yield (
+                (*entry.location, "Variable"),
+                "a softmax histogram needs an Observable with one output per bin",
+            )
+        if entry.content.get("TrainableBinning") is True:
+            yield (
+                (*entry.location, "TrainableBinning"),
+                "a softmax histogram has no edges to train",
+            )
+        edges = entry.content.get("Binning")
+        for location, name in _texts(entry, "Observable"):
+            if isinstance(edges, list) and bins.setdefault(name, len(edges)) != len(
+                edges
+            ):
+                yield (
+                    location,
+                    f"{name!r} cannot have one output per bin in regions whose numbers "
+                    "of bins differ",
+                )
+
+
+def _losses(document: dict[str, Any]) -> Found:
+    general, factors = _mapping(document, "General"), _entries(document, "NormFactors")
+    poi = [f.content for f in factors if f.content.get("Name") == general.get("POI")]
+    for location, loss in _entries(document, "Loss"):
+        kind, tested = loss.get("Type"), loss.get("PoiTest", 1.0)
+        if kind in ("bce", "bce_augmented"):
+            if not _entries(document, "Observables"):
+                yield location, f"{kind!r} trains a network, but Observables is empty"
+            if poi and poi[0].get("Samples") is None:
+                yield (
+                    location,
+                    f"{kind!r} separates the samples of the parameter of interest from "
+                    f"the others, but NormFactor {general['POI']!r} scales all samples",
+                )
+        if kind == "cls" and poi and _outside(tested, poi[0].get("Bounds", [0, 10])):
+            yield (
+                (*location, "PoiTest"),
+                f"{tested:g} lies outside the Bounds of {general['POI']!r}",
+            )
+
+
+def _outside(value: Any, bounds: Any) -> bool:
+    match [value, bounds]:
+        case [int() | float(), [int() | float(), int() | float()]]:
+            lower, upper = bounds
+            return not lower <= value <= upper
+        case _:
+            return False

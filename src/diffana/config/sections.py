@@ -1,0 +1,112 @@
+"""What every section of a configuration file is built from."""
+
+import ast
+import warnings
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PositiveFloat,
+    StringConstraints,
+    Tag,
+)
+from pydantic.alias_generators import to_pascal
+from pydantic_core import CoreSchema, core_schema
+
+
+Item = TypeVar("Item")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and every key in it is known.
+
+    Keys are spelled in PascalCase in the file and in snake_case in Python. Numbers are
+    finite and nothing is converted: `"4"` is not 4.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_pascal,
+        allow_inf_nan=False,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+    )
+
+
+def _parsable(expression: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            ast.parse(expression.strip(), mode="eval")
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or str(error) or "too deeply nested"
+            raise ValueError(
+                f"{expression!r} is not an expression ({reason}); write it as in "
+                "Python, for example \"(pt > 20) & (Label == 's')\""
+            ) from error
+    return expression
+
+
+class _OneOrMany:
+    """Lets a single item stand where a list of items may, as cabinetry does."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: value if isinstance(value, list | tuple) else [value],
+            handler(source),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+# YAML has lists only, and a strict tuple refuses them; its items stay strict.
+Many = Annotated[tuple[Item, ...], Field(strict=False, min_length=1)]
+OneOrMany = Annotated[tuple[Item, ...], Field(strict=False, min_length=1), _OneOrMany()]
+Range = Annotated[tuple[float, float], Field(strict=False)]
+
+# A slash separates the name of a systematic from `up` and `down`.
+Name = Annotated[str, StringConstraints(pattern=r"^[^/]+$")]
+Column = Annotated[str, StringConstraints(min_length=1)]
+Expression = Annotated[str, AfterValidator(_parsable)]
+
+
+class ExponentialSchedule(Section):
+    """A value that changes by the same factor in each update of the training."""
+
+    type: Literal["exponential"]
+    start: PositiveFloat = Field(description="Value in the first update.")
+    end: PositiveFloat = Field(description="Value in the last update.")
+
+
+class LinearSchedule(Section):
+    """A value that changes by the same amount in each update of the training."""
+
+    type: Literal["linear"]
+    start: PositiveFloat = Field(description="Value in the first update.")
+    end: PositiveFloat = Field(description="Value in the last update.")
+
+
+def _number_or_schedule(value: Any) -> str:
+    return "schedule" if isinstance(value, dict | Section) else "number"
+
+
+Schedule = Annotated[
+    ExponentialSchedule | LinearSchedule, Field(discriminator="type"), Tag("schedule")
+]
+Scheduled = Annotated[
+    Annotated[PositiveFloat, Tag("number")] | Schedule,
+    Discriminator(_number_or_schedule),
+]
