@@ -33,6 +33,7 @@ from diffana.config.learning import (
     RegionSection as RegionSection,
     SgdOptimizer as SgdOptimizer,
     SigmaMuLoss as SigmaMuLoss,
+    SignificanceLoss as SignificanceLoss,
     SoftmaxHistogram as SoftmaxHistogram,
     TrainSection as TrainSection,
 )

@@ -18,6 +18,7 @@ from diffana.config.sections import (
     Expression,
     Many,
     Name,
+    OneOrMany,
     Scheduled,
     Section,
 )
@@ -108,9 +109,8 @@ class BkdeHistogram(Section):
     bandwidth: Scheduled = Field(
         description="Width of the Gaussian, in the unit of what is binned."
     )
-    chunk_size: PositiveInt | None = Field(
-        default=None,
-        description="Events that are held in memory at a time; all without it.",
+    chunk_size: PositiveInt = Field(
+        default=65_536, description="Events that are held in memory at a time."
     )
 
 
@@ -122,9 +122,8 @@ class SoftmaxHistogram(Section):
         default=1.0,
         description="Temperature of the softmax; the hard histogram is the limit 0.",
     )
-    chunk_size: PositiveInt | None = Field(
-        default=None,
-        description="Events that are held in memory at a time; all without it.",
+    chunk_size: PositiveInt = Field(
+        default=65_536, description="Events that are held in memory at a time."
     )
 
 
@@ -160,12 +159,23 @@ class SigmaMuLoss(Section):
     log: bool = Field(default=False, description="Use its natural logarithm.")
 
 
+class SignificanceLoss(Section):
+    """Expected discovery significance Z on the same data as `p0`, negated."""
+
+    type: Literal["significance"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+
+
 class FisherLoss(Section):
-    """Generalised variance: determinant of the inverse Fisher information."""
+    """Logarithm of the generalised variance, -ln det of the Fisher information."""
 
     type: Literal["fisher"]
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
-    log: bool = Field(default=True, description="Use its natural logarithm.")
+    parameters: OneOrMany[Name] | None = Field(
+        default=None,
+        description="Parameters whose variance counts, the others being profiled; all "
+        "without it.",
+    )
 
 
 class AsimovSignificanceLoss(Section):
@@ -192,6 +202,7 @@ class BceAugmentedLoss(Section):
 LossSection = Annotated[
     ClsLoss
     | P0Loss
+    | SignificanceLoss
     | SigmaMuLoss
     | FisherLoss
     | AsimovSignificanceLoss

@@ -99,6 +99,8 @@ def from_validation(
                 yield (*location, "Type"), f"{tag!r} is none of {_list(known)}{guess}"
             case "value_error":
                 yield location, str(context["error"])
+            case "string_pattern_mismatch":
+                yield location, f"{details['input']!r} is empty or contains a slash"
             case "too_short":
                 least, n_items = context["min_length"], len(details["input"])
                 # Items with mistakes of their own do not count for pydantic.

@@ -33,8 +33,8 @@ def read(text: str | bytes) -> Any:
     Raises:
         ConfigError: if it is not YAML, or a key is given twice in one place.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         duplicates = list(_duplicates(node, (), set()))
         if duplicates:
@@ -46,9 +46,8 @@ def read(text: str | bytes) -> Any:
         problem = error.problem or error.context
         raise ConfigError([("", f"not a YAML document: {problem}{where}")]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([("", f"not a YAML document: {error}")]) from error
-    finally:
-        loader.dispose()
+        problem = " ".join(str(error).split())
+        raise ConfigError([("", f"not a YAML document: {problem}")]) from error
 
 
 def write(document: Any) -> str:

@@ -116,7 +116,7 @@ def _source_of_events(document: dict[str, Any]) -> Found:
         yield ("Generator",), "cannot be combined with General.InputPath"
     elif generated:
         yield from _generated(document)
-    elif path is None:
+    elif path is None and _mapping(document, "General"):
         yield ("General", "InputPath"), "is missing, and there is no Generator either"
     elif isinstance(path, str) and "{SamplePath}" in path:
         yield from _without_path(document, "is missing, but General.InputPath needs it")
@@ -193,6 +193,10 @@ def _parameters(document: dict[str, Any]) -> Found:
             elif name in held:
                 yield location, f"{name!r} is fixed twice"
             held.add(name)
+    for entry in _entries(document, "Loss"):
+        for location, name in _texts(entry, "Parameters"):
+            if name not in known:
+                yield location, _unknown("parameter", name, known)
 
 
 def _data(document: dict[str, Any]) -> Found:
@@ -242,7 +246,13 @@ def _losses(document: dict[str, Any]) -> Found:
         kind, tested = loss.get("Type"), loss.get("PoiTest", 1.0)
         if kind in ("bce", "bce_augmented"):
             if not _entries(document, "Observables"):
-                yield location, f"{kind!r} trains a network, but Observables is empty"
+                yield location, f"{kind!r} trains a network; there are no Observables"
+            if _mapping(document, "Histogram").get("Type") == "softmax":
+                yield (
+                    location,
+                    f"{kind!r} needs a network with one output, and a softmax histogram "
+                    "one with an output per bin",
+                )
             if poi and poi[0].get("Samples") is None:
                 yield (
                     location,

@@ -1,6 +1,7 @@
 """What every section of a configuration file is built from."""
 
 import ast
+import re
 import warnings
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -39,17 +40,23 @@ class Section(BaseModel):
     )
 
 
+def _spelled_as_python(expression: str) -> str:
+    """The expression with the logical operators of C and ROOT replaced."""
+    spelled = expression.replace("&&", " and ").replace("||", " or ")
+    return re.sub(r"!(?!=)", " not ", spelled).strip()
+
+
 def _parsable(expression: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            ast.parse(expression.strip(), mode="eval")
+            ast.parse(_spelled_as_python(expression), mode="eval")
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             reason = getattr(error, "msg", None) or str(error) or "too deeply nested"
             raise ValueError(
-                f"{expression!r} is not an expression ({reason}); write it as in "
-                "Python, for example \"(pt > 20) & (Label == 's')\""
+                f"{expression!r} is not an expression ({reason}); an "
+                "example is \"pt > 20 and Label == 's'\""
             ) from error
     return expression
 

@@ -1,0 +1,414 @@
+"""The run folder: what was run, with what, how it went, and where to go on.
+
+A run folder holds
+
+- `config.yaml`: the configuration with every default spelled out,
+- `provenance.json`: versions, machine, seed, commit, command and input files,
+- `metrics.jsonl`: one JSON object per line and step,
+- `last.eqx` and `best.eqx`: checkpoints,
+- `finished.json`: written last; a run without it can be resumed.
+
+Each file but the metrics appears complete or not at all, so a process may be killed at
+any moment. The metrics may end in a torn line, which `Run.rewind` removes.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import equinox as eqx
+import jax
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+from diffana.errors import CheckpointError, RunError
+
+
+Tree = TypeVar("Tree", bound=PyTree)
+
+_PACKAGES = ("diffana", "jax", "jaxlib", "equinox", "optax", "pyhf", "numpy", "scipy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder; made by `create`, `reopen` or `open_finished`.
+
+    Attributes:
+        folder: where it is.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.folder / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, machine, seed, commit, command and input files."""
+        return self.folder / "provenance.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line and step."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint that training goes on from."""
+        return self.folder / "last.eqx"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the selected model."""
+        return self.folder / "best.eqx"
+
+    @property
+    def finished(self) -> Path:
+        """Marks a run that came to its end."""
+        return self.folder / "finished.json"
+
+    def record(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append a line to the metrics; it is on the disk when this returns.
+
+        Args:
+            step: updates made so far; never smaller than that of the line before.
+            values: numbers, text or lists of them. JSON has no nan and no infinities:
+                they are written as the text `"nan"`, `"inf"`, `"-inf"`.
+        """
+        line = json.dumps({"step": step, **_plain(values)}, allow_nan=False)
+        with self.metrics.open("ab") as file:
+            file.write(line.encode() + b"\n")
+            _sync(file)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The complete lines of the metrics.
+
+        Raises:
+            RunError: if a line is not a JSON object with a step.
+        """
+        return [record for record, _ in self._lines()]
+
+    def rewind(self, step: int) -> None:
+        """Remove the metrics after `step`, so that steps made again count once.
+
+        Args:
+            step: updates made in the checkpoint that training goes on from; a negative
+                number removes everything.
+        """
+        kept = [line for record, line in self._lines() if record["step"] <= step]
+        _replace(self.metrics, b"".join(kept))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Mark the run as finished.
+
+        Args:
+            summary: final results, as in `record`.
+        """
+        _replace(self.finished, _json({"finished": _now(), **_plain(summary)}))
+
+    def _lines(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            match record:
+                case {"step": int()}:
+                    yield record, line
+                case _:
+                    raise RunError(
+                        f"{self.metrics}, line {number}: not a record with a step"
+                    )
+
+
+def create(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
+    """A new run folder with its configuration and provenance.
+
+    The folder appears with both files in it, or not at all.
+
+    Args:
+        folder: where; must not exist. Folders above it are created.
+        config: resolved configuration, YAML.
+        provenance: what `describe` returns.
+
+    Raises:
+        RunError: if the folder exists or cannot be made.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise RunError(f"{folder} exists; a run never overwrites anything")
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    run = Run(draft)
+    try:
+        draft.mkdir(parents=True)
+        _replace(run.config, config.encode())
+        _replace(run.provenance, _json(provenance))
+        # Fails if another process has just put its own, non-empty folder there.
+        draft.rename(folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be created: {error.strerror}") from error
+    finally:
+        _discard(run)
+    return Run(folder)
+
+
+def reopen(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
+    """The folder of an interrupted run, to go on with.
+
+    Args:
+        folder: the run folder.
+        config: resolved configuration; must be that of the run.
+        provenance: what `describe` returns now; added to the file of the run.
+
+    Raises:
+        RunError: if there is no such run, if it has finished, or if it has another
+            configuration.
+    """
+    run = _open(folder)
+    if run.finished.exists():
+        raise RunError(f"{folder} has finished; there is nothing to resume")
+    before = run.config.read_text("utf-8").splitlines()
+    for number, lines in enumerate(_side_by_side(before, config.splitlines()), 1):
+        if lines[0] != lines[1]:
+            raise RunError(
+                f"{folder} has another configuration; {run.config}, line {number}: "
+                f"{lines[0].strip()!r} was run, {lines[1].strip()!r} is given"
+            )
+    try:
+        history = json.loads(run.provenance.read_bytes())
+        resumed = [*history.get("resumed", []), provenance]
+    except (ValueError, AttributeError) as error:
+        raise RunError(f"{run.provenance} is damaged") from error
+    _replace(run.provenance, _json({**history, "resumed": resumed}))
+    return run
+
+
+def open_finished(folder: Path) -> Run:
+    """The folder of a run that came to its end, to evaluate.
+
+    Raises:
+        RunError: if there is no such run or it has not finished.
+    """
+    run = _open(folder)
+    if not run.finished.exists():
+        raise RunError(f"{folder} has not finished; resume its training first")
+    return run
+
+
+def describe(
+    *, seed: int, inputs: Iterable[Path] = (), argv: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What a result depends on beside the configuration.
+
+    Args:
+        seed: seed of everything random.
+        inputs: files that are read; their size in bytes and SHA-256 are noted.
+        argv: the command; that of this process if None.
+
+    Raises:
+        RunError: if an input cannot be read.
+    """
+    device = jax.devices()[0]
+    return {
+        "started": _now(),
+        "argv": list(sys.argv if argv is None else argv),
+        "seed": seed,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+        "device": {"platform": device.platform, "kind": device.device_kind},
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "git": _git(Path.cwd()),
+        "inputs": [_fingerprint(path) for path in inputs],
+    }
+
+
+def save_checkpoint(
+    path: Path, tree: PyTree, meta: Mapping[str, Any] | None = None
+) -> None:
+    """Write a checkpoint, which replaces the one before at once or not at all.
+
+    A line of JSON names every leaf; the leaves follow.
+
+    Args:
+        path: the file.
+        tree: arrays and Python numbers are saved, other leaves are not.
+        meta: anything that JSON can express, for example the step.
+    """
+    leaves = io.BytesIO()
+    eqx.tree_serialise_leaves(leaves, tree)
+    content = leaves.getvalue()
+    header = {
+        "leaves": _signature(tree),
+        "meta": {} if meta is None else _plain(meta),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    line = json.dumps(header, allow_nan=False).encode()
+    _replace(path, line + b"\n" + content)
+
+
+def load_checkpoint(path: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
+    """Read a checkpoint.
+
+    Args:
+        path: the file.
+        like: a tree with the leaves, shapes and types of the one that was saved; what
+            is not saved is taken from it.
+
+    Returns:
+        The tree, and the `meta` it was saved with.
+
+    Raises:
+        CheckpointError: if there is no such file, it is damaged, or its leaves are not
+            those of `like`.
+    """
+    try:
+        line, _, content = path.read_bytes().partition(b"\n")
+        header = json.loads(line)
+        saved, meta, sha256 = (header[key] for key in ("leaves", "meta", "sha256"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"{path} is damaged: its content has changed")
+    for found, wanted in _side_by_side(saved, _signature(like)):
+        if found != wanted:
+            raise CheckpointError(
+                f"{path} belongs to another model: it has {found or 'no leaf'} where "
+                f"{wanted or 'no leaf'} is expected"
+            )
+    return eqx.tree_deserialise_leaves(io.BytesIO(content), like), meta
+
+
+def _open(folder: Path) -> Run:
+    run = Run(folder)
+    if not (run.config.is_file() and run.provenance.is_file()):
+        raise RunError(f"{folder} is not a run folder")
+    return run
+
+
+def _signature(tree: PyTree) -> list[str]:
+    return [
+        f"{jtu.keystr(path)} {leaf.dtype}{list(leaf.shape)}"
+        if eqx.is_array_like(leaf) and hasattr(leaf, "dtype")
+        else f"{jtu.keystr(path)} {type(leaf).__name__}"
+        for path, leaf in jtu.tree_leaves_with_path(tree)
+        if eqx.is_array_like(leaf)
+    ]
+
+
+def _side_by_side(
+    first: Sequence[str], second: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    for index in range(max(len(first), len(second))):
+        yield (
+            first[index] if index < len(first) else "",
+            second[index] if index < len(second) else "",
+        )
+
+
+def _plain(value: Any) -> Any:
+    """The value in types that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        _sync(file)
+    draft.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is on the disk only when its folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(draft: Run) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        for path in draft.folder.iterdir():
+            path.unlink()
+        draft.folder.rmdir()
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in _PACKAGES}
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit of the working tree around `folder`, None if there is none."""
+
+    def ask(*command: str) -> str:
+        return subprocess.run(
+            ["git", *command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout.strip()
+
+    try:
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "dirty": bool(ask("status", "--porcelain")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    return {"path": str(path), "bytes": size, "sha256": sha256}
