@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from diffana.data._random import named_generator
 from diffana.data.table import Table
 
