@@ -20,8 +20,9 @@ class RESULTS(eqx.Enumeration):
         "The Hessian of twice_nll is not positive definite on the free parameters: "
         "a direction is unconstrained, or the fit stopped at a saddle point."
     )
-    no_free_parameter_information = (
-        "The Fisher information matrix of the free parameters is singular."
+    undefined_loss = (
+        "The loss is not a finite number although its fits are certified: the Fisher "
+        "information is singular, or a bin has signal and no background."
     )
 
 

@@ -62,7 +62,9 @@ class Parameters(eqx.Module):
             ValueError: if there is no such parameter.
         """
         if name not in self.names:
-            raise ValueError(f"no parameter {name!r}; there are {', '.join(self.names)}")
+            raise ValueError(
+                f"no parameter {name!r}; there are {', '.join(self.names)}"
+            )
         return self.names.index(name)
 
     @property

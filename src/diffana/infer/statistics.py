@@ -1,0 +1,167 @@
+"""Profile-likelihood test statistics of Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727.
+
+A statistic is a difference of two minima of twice_nll, so its derivative with respect to
+the model needs none of the best-fit parameters (envelope theorem).
+"""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree, Scalar
+
+from diffana.errors import RESULTS
+from diffana.fit import FitResult, Minimiser, first_failure, fit, fit_together
+from diffana.likelihood import AbstractLikelihood
+
+
+@final
+class ProfileScan(eqx.Module):
+    """The fits behind the test statistics of one tested value, on one data set.
+
+    Attributes:
+        poi_test: tested value of the parameter of interest.
+        poi_hat: its best-fit value.
+        free: fit with the parameter of interest free.
+        conditional: fit with the parameter of interest held at `poi_test`.
+        background: fit with the parameter of interest held at zero.
+        result: the first failure among the three fits.
+    """
+
+    poi_test: Scalar
+    poi_hat: Scalar
+    free: FitResult
+    conditional: FitResult
+    background: FitResult
+    result: RESULTS
+
+    @property
+    def tmu(self) -> Scalar:
+        """t_mu, equation 8."""
+        return self.conditional.best_twice_nll - self.free.best_twice_nll
+
+    @property
+    def q0(self) -> Scalar:
+        """q_0 for discovery, equation 12; meaningful for poi_test = 0."""
+        drop = self.background.best_twice_nll - self.free.best_twice_nll
+        return jnp.where(self.poi_hat >= 0, drop, 0.0)
+
+    @property
+    def qmu(self) -> Scalar:
+        """q_mu for upper limits, equation 14."""
+        return jnp.where(self.poi_hat <= self.poi_test, self.tmu, 0.0)
+
+    @property
+    def qmu_tilde(self) -> Scalar:
+        """q~_mu for upper limits on a non-negative parameter, equation 16."""
+        physical = jnp.where(
+            self.poi_hat < 0,
+            self.background.best_twice_nll,
+            self.free.best_twice_nll,
+        )
+        above = self.conditional.best_twice_nll - physical
+        return jnp.where(self.poi_hat <= self.poi_test, above, 0.0)
+
+
+def profile(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_test: ArrayLike,
+    *,
+    minimiser: Minimiser | None = None,
+    throw: bool = True,
+) -> ProfileScan:
+    """Fits from which every test statistic at `poi_test` follows.
+
+    Args:
+        likelihood: a statistical model with a parameter of interest.
+        data: the data set, constraint measurements included.
+        poi_test: tested value of the parameter of interest.
+        minimiser: settings of the search.
+        throw: whether a fit that is not certified raises; otherwise `result` tells and
+            the statistics are nan.
+
+    Raises:
+        EquinoxRuntimeError: if `throw` and one of the fits is not certified.
+
+    Example:
+        >>> model, data = from_workspace(workspace)
+        >>> profile(model, data, 1.0).qmu_tilde
+    """
+    parameters = likelihood.parameters
+    poi, index = parameters.names[parameters.poi_index], parameters.poi_index
+    fits = fit_together(
+        likelihood,
+        data,
+        [{}, {poi: poi_test}, {poi: 0.0}],
+        minimiser=minimiser,
+        throw=throw,
+    )
+    free, conditional, background = (_entry(fits, i) for i in range(3))
+    return ProfileScan(
+        poi_test=jnp.asarray(poi_test, float),
+        poi_hat=free.bestfit[index],
+        free=free,
+        conditional=conditional,
+        background=background,
+        result=first_failure(fits.result),
+    )
+
+
+@final
+class AsimovTest(eqx.Module):
+    """Test of one value of the parameter of interest on the Asimov data of another.
+
+    Attributes:
+        q: twice_nll at the tested value above that of the generating parameters, which
+            are the exact minimum of their own Asimov data.
+        fit: the conditional fit.
+    """
+
+    q: Scalar
+    fit: FitResult
+
+
+def asimov_test(
+    likelihood: AbstractLikelihood,
+    params: Float[Array, " par"],
+    poi_test: ArrayLike,
+    *,
+    minimiser: Minimiser | None = None,
+    throw: bool = True,
+) -> AsimovTest:
+    """Test `poi_test` on the Asimov data of `params`, with a single fit.
+
+    Args:
+        likelihood: a statistical model with a parameter of interest.
+        params: parameters that generate the data set.
+        poi_test: tested value of the parameter of interest.
+        minimiser: settings of the search.
+        throw: whether a fit that is not certified raises; otherwise the result is nan.
+
+    Raises:
+        EquinoxRuntimeError: if `throw` and the conditional fit is not certified.
+    """
+    parameters = likelihood.parameters
+    data = likelihood.expected_data(params)
+    conditional = fit(
+        likelihood,
+        data,
+        fixed={parameters.names[parameters.poi_index]: poi_test},
+        partners=params[None],
+        minimiser=minimiser,
+        throw=throw,
+    )
+    q = conditional.best_twice_nll - likelihood.twice_nll(params, data)
+    return AsimovTest(q=q, fit=conditional)
+
+
+def nominal(likelihood: AbstractLikelihood, poi: ArrayLike) -> Float[Array, " par"]:
+    """Nominal parameters with the parameter of interest set to `poi`."""
+    parameters = likelihood.parameters
+    return parameters.inits.at[parameters.poi_index].set(poi)
+
+
+def _entry(fits: FitResult, index: int) -> FitResult:
+    return jax.tree.map(lambda leaf: leaf[index], fits)
