@@ -23,7 +23,7 @@ class BadInput(click.ClickException):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(__version__, message="diffana %(version)s")
 def main() -> None:
     """End-to-end optimisation of particle-physics analyses."""
 

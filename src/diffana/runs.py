@@ -368,7 +368,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _discard(draft: Run) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in draft.folder.iterdir():
             path.unlink()
         draft.folder.rmdir()

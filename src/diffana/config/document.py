@@ -54,13 +54,15 @@ class Config(Section):
     )
     histogram: HistogramSection = Field(
         default=BkdeHistogram.model_validate({"Type": "bKDE", "Bandwidth": 0.1}),
-        description="The differentiable histogram.",
+        description="The differentiable histogram of trained observables and columns.",
     )
-    fit: FitSection = Field(default=FitSection(), description="The profile fits.")
+    fit: FitSection = Field(
+        default=FitSection(), description="How profile fits are done."
+    )
     loss: OneOrMany[LossSection] = Field(
         description="What the training minimises: one loss, or a list that is added up."
     )
-    train: TrainSection = Field(description="The training.")
+    train: TrainSection = Field(description="How long and how it is trained.")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -89,10 +91,10 @@ def parse(text: str | bytes) -> Config:
 
     Example:
         >>> try:
-        ...     parse("General: {Measurement: study, POI: mu}")
+        ...     parse("Sytematics: []")
         ... except ConfigError as error:
         ...     print(error.mistakes[0])
-        General.InputPath: is missing, and there is no Generator either
+        Sytematics: unknown key; did you mean Systematics?
     """
     return Config.model_validate(reading.read(text))
 

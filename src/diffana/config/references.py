@@ -250,7 +250,7 @@ def _losses(document: dict[str, Any]) -> Found:
             if _mapping(document, "Histogram").get("Type") == "softmax":
                 yield (
                     location,
-                    f"{kind!r} needs a network with one output, and a softmax histogram "
+                    f"{kind!r} needs a network with one output, a softmax histogram "
                     "one with an output per bin",
                 )
             if poi and poi[0].get("Samples") is None:
