@@ -1,0 +1,153 @@
+"""The HistFactory likelihood."""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+
+from diffana.likelihood import AbstractLikelihood, Parameters
+
+from . import poisson
+from .constraints import constraints
+from .layout import Layout
+from .rates import bin_sum, cell_rates, rates_and_jacobian
+from .templates import Templates
+
+
+@final
+class HistFactory(AbstractLikelihood):
+    """Product of Poisson terms of binned yields and of constraint terms.
+
+    The model is a pytree: the derivative of anything below with respect to a yield, a
+    variation or an uncertainty is the derivative with respect to a leaf of `templates`.
+    Parameters and data are those of pyhf, in pyhf's order; data are the bins of all
+    channels followed by the auxiliary measurements.
+
+    Attributes:
+        templates: histograms and uncertainties.
+        layout: which of their numbers belongs to what.
+
+    Example:
+        >>> import pyhf
+        >>> from diffana.histfactory import from_model
+        >>> model = from_model(pyhf.simplemodels.uncorrelated_background(
+        ...     signal=[5.0], bkg=[50.0], bkg_uncertainty=[5.0]))
+        >>> params = model.parameters.inits
+        >>> model.expected_data(params).tolist()
+        [55.0, 100.0]
+    """
+
+    templates: Templates
+    layout: Layout
+
+    def __init__(self, templates: Templates, layout: Layout):
+        self.templates = templates
+        self.layout = layout
+
+    @property
+    def parameters(self) -> Parameters:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Names, starting values, ranges; `fixed` follows the current templates."""
+        fixed = constraints(self.templates, self.layout).fixed
+        return eqx.tree_at(lambda p: p.fixed, self.layout.parameters, fixed)
+
+    @property
+    def auxdata(self) -> Float[Array, " aux"]:
+        """Nominal auxiliary measurements, which follow the current templates."""
+        return constraints(self.templates, self.layout).auxdata
+
+    def expected_samples(self, params: Float[Array, " par"]) -> Float[Array, " cell"]:
+        """Expected events of each sample in each of its bins.
+
+        `layout.cells(channel, sample)` is the slice of one sample in one channel.
+        """
+        return cell_rates(self.templates, self.layout, params)
+
+    def expected_actualdata(self, params: Float[Array, " par"]) -> Float[Array, " bin"]:
+        """Expected events of each bin, channels one after the other."""
+        return bin_sum(self.expected_samples(params), self.layout)
+
+    def expected_auxdata(self, params: Float[Array, " par"]) -> Float[Array, " aux"]:
+        """Expected auxiliary measurements."""
+        return constraints(self.templates, self.layout).expected_auxdata(params)
+
+    def expected_data(self, params: Float[Array, " par"]) -> Float[Array, " data"]:
+        """The Asimov data set: expected bins, then expected auxiliary measurements."""
+        return jnp.concatenate(
+            [self.expected_actualdata(params), self.expected_auxdata(params)]
+        )
+
+    def twice_nll(
+        self, params: Float[Array, " par"], data: Float[Array, " data"]
+    ) -> Scalar:
+        """-2 ln L, all constants included.
+
+        The result is inf where events are observed in a bin of expected yield 0, and
+        NaN where they are observed at a negative expected yield.
+
+        Args:
+            params: parameter values, in the order of `parameters.names`.
+            data: counts of all bins, then auxiliary measurements.
+
+        Raises:
+            ValueError: if a shape does not fit the model (while tracing).
+        """
+        counts, auxdata = self._split(params, data)
+        main = poisson.twice_nll(counts, self.expected_actualdata(params))
+        return main.sum() + self.constraint_twice_nll(params, auxdata)
+
+    def constraint_twice_nll(
+        self, params: Float[Array, " par"], auxdata: Float[Array, " aux"]
+    ) -> Scalar:
+        """-2 ln of the constraint terms alone, all constants included."""
+        return constraints(self.templates, self.layout).twice_nll(params, auxdata)
+
+    def gradient(
+        self, params: Float[Array, " par"], data: Float[Array, " data"]
+    ) -> Float[Array, " par"]:
+        """First derivative of `twice_nll` with respect to `params`."""
+        counts, auxdata = self._split(params, data)
+        rates, jacobian = rates_and_jacobian(self.templates, self.layout, params)
+        terms = constraints(self.templates, self.layout)
+        return poisson.slope(counts, rates) @ jacobian + terms.gradient(params, auxdata)
+
+    def curvature(
+        self, params: Float[Array, " par"], data: Float[Array, " data"]
+    ) -> Float[Array, "par par"]:
+        """Second derivative of `twice_nll` without that of the expected yields.
+
+        This is 2 JᵀWJ with J = ∂λ/∂θ and W = n/λ², plus the curvature of the
+        constraints: positive semi-definite, and the Hessian where data equal
+        expectation.
+        """
+        counts, auxdata = self._split(params, data)
+        rates, jacobian = rates_and_jacobian(self.templates, self.layout, params)
+        terms = constraints(self.templates, self.layout)
+        weighted = poisson.bend(counts, rates)[:, None] * jacobian
+        return jacobian.T @ weighted + jnp.diag(terms.curvature(params, auxdata))
+
+    def sample(
+        self, params: Float[Array, " par"], key: PRNGKeyArray
+    ) -> Float[Array, " data"]:
+        """One pseudo-experiment: counts and auxiliary measurements drawn at `params`.
+
+        NaN marks the bins whose expected yield is negative.
+        """
+        main_key, aux_key = jax.random.split(key)
+        counts = poisson.sample(self.expected_actualdata(params), main_key)
+        terms = constraints(self.templates, self.layout)
+        return jnp.concatenate([counts, terms.sample(params, aux_key)])
+
+    def _split(
+        self, params: Float[Array, " par"], data: Float[Array, " data"]
+    ) -> tuple[Float[Array, " bin"], Float[Array, " aux"]]:
+        n_par, n_bins = len(self.layout.parameters), self.layout.n_bins
+        if params.shape != (n_par,):
+            raise ValueError(f"params have shape {params.shape}, not ({n_par},)")
+        if data.shape != (n_bins + self.layout.n_aux,):
+            raise ValueError(
+                f"data have shape {data.shape}, not {n_bins} bins and "
+                f"{self.layout.n_aux} auxiliary measurements"
+            )
+        return data[:n_bins], data[n_bins:]
