@@ -164,10 +164,13 @@ class _Parsed:
         try:
             tree = ast.parse(spelling, mode="eval").body
         except SyntaxError as error:
-            offset = min(max((error.offset or 1) - 1, 0), len(positions) - 1)
-            raise _error(expression, positions[offset], error.msg) from error
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise _error(expression, 0, str(error) or "nested too deeply") from error
+            # An expression that stops short is reported at offset 0.
+            offset = min(error.offset or len(spelling), len(spelling))
+            raise _error(expression, positions[offset - 1], error.msg) from error
+        except ValueError as error:
+            raise _error(expression, 0, str(error)) from error
+        except (RecursionError, MemoryError) as error:
+            raise _error(expression, 0, "nested too deeply") from error
         parsed = cls(expression, spelling, positions, tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.expr):

@@ -127,7 +127,8 @@ class CsvReader(AbstractReader):
     """Comma-separated values under one line of names, plain or compressed by gzip.
 
     A column whose first entry is no number holds text. Numbers are read as float64,
-    which is exact for integers up to 2**53.
+    which is exact for integers up to 2**53. A plain file that was cut off within its
+    last entry cannot be told from a complete one.
     """
 
     path: pathlib.Path
@@ -186,7 +187,7 @@ class CsvReader(AbstractReader):
 
     def _open(self) -> TextIO:
         # Spreadsheets put a byte-order mark in front of the first name: "utf-8-sig".
-        if self.path.suffix == ".gz":
+        if self.path.suffix.lower() == ".gz":
             return gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
         return self.path.open(encoding="utf-8-sig", newline="")
 
