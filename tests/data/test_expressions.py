@@ -102,7 +102,7 @@ def test_values(expression, expected):
         ("a = 2", 3, "invalid syntax"),
         ("a > 0 && (b", 10, "was never closed"),
         ("a # b", 3, "'#' is not allowed"),
-        ("a\0", 1, "null bytes"),
+        ("a\0", 2, "is not allowed"),
         ("a + bb", 5, "no column 'bb'; close: b"),
         ("a>0 && !zzz", 9, "no column 'zzz'"),
         ("η + xyz", 5, "no column 'xyz'"),

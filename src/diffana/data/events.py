@@ -103,29 +103,32 @@ class Events(eqx.Module):
             raise DataError(f"{self}: sumw2_scale is not a single number")
         if not len(self):
             raise DataError(f"{self}: the sample is empty")
-        for i, column in enumerate(self.columns):
-            self._require_finite(f"feature {column!r}", self.features[:, i])
-        self._require_finite("weight", self.weight)
+        if not isinstance(self.features, Tracer):
+            finite = np.isfinite(self.features)
+            if not finite.all():
+                column = int(np.argmin(finite.all(axis=0)))
+                name = f"feature {self.columns[column]!r}"
+                raise self._not_finite(name, finite[:, column])
+        if not isinstance(self.weight, Tracer):
+            finite = np.isfinite(self.weight)
+            if not finite.all():
+                raise self._not_finite("weight", finite)
 
-    def _require_finite(self, name: str, values: Array | np.ndarray) -> None:
-        if isinstance(values, Tracer):
-            return
-        bad = len(self) - np.count_nonzero(np.isfinite(values))
-        if bad:
-            raise DataError(
-                f"{self}: {name} is NaN or infinite for {bad} of {len(self)} events"
-            )
+    def _not_finite(self, name: str, finite: Bool[np.ndarray, " event"]) -> DataError:
+        bad = np.count_nonzero(~finite)
+        return DataError(
+            f"{self}: {name} is NaN or infinite for {bad} of {len(self)} events"
+        )
 
     def __len__(self) -> int:
         """Number of simulated events, rejected ones included."""
         return self.features.shape[0]
 
     def __str__(self) -> str:
-        return _label(self.region, self.sample, self.variation)
-
-
-def _label(region: str, sample: str, variation: str) -> str:
-    return f"region {region!r}, sample {sample!r}, variation {variation!r}"
+        return (
+            f"region {self.region!r}, sample {self.sample!r}, "
+            f"variation {self.variation!r}"
+        )
 
 
 def _floating(values: object) -> Array | np.ndarray:

@@ -135,8 +135,9 @@ def columns_of(expression: str) -> frozenset[str]:
     )
 
 
-# A quoted text, which stays as it is; a comment; an operator of C.
-_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|\#|&&|\|\||!(?!=)""")
+# A quoted text, which stays as it is; what would end the expression early, unnoticed;
+# an operator of C.
+_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|[#\0]|&&|\|\||!(?!=)""")
 # The spaces keep the words apart from their neighbours; `~` binds as tightly as `!`.
 _SPELLING: Mapping[str, str] = {"&&": " and ", "||": " or ", "!": "~"}
 
@@ -230,8 +231,8 @@ def _python_spelling(expression: str) -> tuple[str, tuple[int, ...]]:
     end = len(expression) - len(expression.lstrip())
     for token in _TOKEN.finditer(expression):
         add(expression[end : token.start()], end, advance=True)
-        if token.group() == "#":
-            raise _error(expression, token.start(), "'#' is not allowed")
+        if token.group() in "#\0":
+            raise _error(expression, token.start(), f"{token.group()!r} is not allowed")
         if token.group() in _SPELLING:
             add(_SPELLING[token.group()], token.start(), advance=False)
         else:
