@@ -24,6 +24,7 @@ class RESULTS(eqx.Enumeration):
         "The loss is not a finite number although its fits are certified: the Fisher "
         "information is singular, or a bin has signal and no background."
     )
+    undefined_gradient = "The gradient of the loss is not finite although its value is."
 
 
 class DiffanaError(Exception):

@@ -209,6 +209,12 @@ class MLP(AbstractObservable):
                 f"standardisation is of {n_standardised}"
             )
 
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs; None for the single value in [0, 1]."""
+        width = self.layers[-1].out_features
+        return None if width == "scalar" else width
+
     def logit(self, features: Float[Array, " feature"]) -> Float[Array, "*output"]:
         """Output before the logistic function, any real number.
 

@@ -2,6 +2,7 @@
 
 from diffana.histogram.cuts import (
     AbstractCut as AbstractCut,
+    HeldCut as HeldCut,
     KeepAbove as KeepAbove,
     KeepBelow as KeepBelow,
     Selection as Selection,

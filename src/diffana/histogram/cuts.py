@@ -95,6 +95,28 @@ class KeepBelow(AbstractCut):
 
 
 @final
+class HeldCut(AbstractCut):
+    """A cut whose threshold is not trained.
+
+    Example:
+        >>> from diffana.trainable import trainable
+        >>> held = HeldCut(KeepAbove(column=0, threshold=25.0, slope=0.1))
+        >>> any(jax.tree.leaves(trainable(held)))
+        False
+    """
+
+    cut: AbstractCut = eqx.field(metadata=HELD)
+
+    def soft(self, features: Float[Array, " feature"]) -> Float[Array, ""]:
+        """Weight of one event in [0, 1]."""
+        return self.cut.soft(features)
+
+    def hard(self, features: Float[Array, " feature"]) -> Bool[Array, ""]:
+        """Whether one event is kept."""
+        return self.cut.hard(features)
+
+
+@final
 class Selection(AbstractCut):
     """All of several cuts: soft weights multiply, hard decisions must all agree.
 

@@ -1,0 +1,288 @@
+"""Training: one compiled step, hard metrics, selection of the best model.
+
+Everything here is a function of its arguments. The loop is a generator: whoever drives
+it owns files and progress bars, and a state that it was given once continues bit for bit.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+
+from diffana.analysis import NOMINAL, Analysis
+from diffana.data.events import Events, batches
+from diffana.errors import RESULTS, TrainingError
+from diffana.fit import Minimiser
+from diffana.histogram import AbstractSchedule
+from diffana.losses import AbstractLoss, LossValue, Scores
+from diffana.trainable import trainable
+
+
+@final
+class Annealing(eqx.Module):
+    """A number of the analysis that follows the progress of the training.
+
+    Attributes:
+        schedule: its value at a fraction of all steps.
+        where: picks the number out of an analysis.
+    """
+
+    schedule: AbstractSchedule
+    where: Callable[[Analysis], Array] = eqx.field(static=True)
+
+
+@final
+class TrainState(eqx.Module):
+    """Everything that the next step depends on, apart from the events.
+
+    Attributes:
+        analysis: with the current weights, cuts and edges.
+        optimiser: memory of the optimiser.
+        step: updates tried so far.
+        failed_steps: how many of the latest updates in a row were refused.
+    """
+
+    analysis: Analysis
+    optimiser: PyTree
+    step: Int[Array, ""]
+    failed_steps: Int[Array, ""]
+
+
+@final
+class StepReport(eqx.Module):
+    """One update.
+
+    Attributes:
+        loss: value before the update; nan if the update was refused.
+        gradient_norm: Euclidean norm of the gradient; nan if refused.
+        result: why the update was refused, or success.
+        accepted: whether the update took place.
+    """
+
+    loss: Scalar
+    gradient_norm: Scalar
+    result: RESULTS
+    accepted: Bool[Array, ""]
+
+
+@final
+class Trainer(eqx.Module):
+    """What is minimised and how.
+
+    Attributes:
+        loss: the objective.
+        annealings: numbers that change as training proceeds.
+        n_steps: length of the whole training, for their progress.
+        signal: names of the samples that the parameter of interest scales.
+        optimiser: turns a gradient into a step.
+        minimiser: settings of the fits.
+    """
+
+    loss: AbstractLoss
+    annealings: tuple[Annealing, ...]
+    n_steps: int = eqx.field(static=True)
+    signal: tuple[str, ...] = eqx.field(static=True)
+    optimiser: optax.GradientTransformation = eqx.field(static=True)
+    minimiser: Minimiser = Minimiser()
+
+    def start(self, analysis: Analysis) -> TrainState:
+        """State before the first step."""
+        weights = eqx.filter(analysis, trainable(analysis))
+        zero = jnp.zeros((), int)
+        return TrainState(analysis, self.optimiser.init(weights), zero, zero)
+
+    def annealed(self, analysis: Analysis, step: Int[Array, ""] | int) -> Analysis:
+        """The analysis as training sees it at `step`."""
+        progress = jnp.asarray(step) / max(self.n_steps - 1, 1)
+        for annealing in self.annealings:
+            analysis = eqx.tree_at(
+                annealing.where, analysis, annealing.schedule(progress)
+            )
+        return analysis
+
+    def evaluate(
+        self, loss: AbstractLoss, analysis: Analysis, events: Sequence[Events]
+    ) -> LossValue:
+        """Value of a loss for `events`, soft or hard as the analysis is."""
+        outputs = analysis.forward(events)
+        scores = tuple(
+            Scores(
+                logit=logit,
+                weight=jnp.asarray(one.weight, float),
+                is_signal=one.sample in self.signal,
+                is_nominal=one.variation == NOMINAL,
+            )
+            for one, logit in zip(events, outputs.logits, strict=True)
+            if logit is not None
+        )
+        return loss.evaluate(outputs.likelihood, scores, minimiser=self.minimiser)
+
+    @eqx.filter_jit
+    def step(
+        self, state: TrainState, events: tuple[Events, ...]
+    ) -> tuple[TrainState, StepReport]:
+        """One update on one batch.
+
+        An update whose loss is not backed by certified fits, or whose gradient is not
+        finite, is refused: weights and optimiser stay as they are, and the report says
+        why.
+        """
+        mask = trainable(state.analysis)
+        weights, rest = eqx.partition(state.analysis, mask)
+
+        def objective(weights) -> tuple[Scalar, RESULTS]:
+            analysis = self.annealed(eqx.combine(weights, rest), state.step)
+            found = self.evaluate(self.loss, analysis, events)
+            return found.value, found.result
+
+        (value, result), gradient = eqx.filter_value_and_grad(objective, has_aux=True)(
+            weights
+        )
+        norm = optax.global_norm(gradient)
+        accepted = (result == RESULTS.successful) & jnp.isfinite(norm)
+        silent = (result == RESULTS.successful) & ~accepted
+        updates, memory = self.optimiser.update(gradient, state.optimiser, weights)
+        moved = eqx.apply_updates(weights, updates)
+
+        def keep(new: PyTree, old: PyTree) -> PyTree:
+            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+
+        after = TrainState(
+            analysis=eqx.combine(keep(moved, weights), rest),
+            optimiser=keep(memory, state.optimiser),
+            step=state.step + 1,
+            failed_steps=jnp.where(accepted, 0, state.failed_steps + 1),
+        )
+        report = StepReport(
+            loss=value,
+            gradient_norm=norm,
+            result=RESULTS.where(silent, RESULTS.undefined_gradient, result),
+            accepted=accepted,
+        )
+        return after, report
+
+    @eqx.filter_jit
+    def hard_metrics(
+        self,
+        metrics: Mapping[str, AbstractLoss],
+        analysis: Analysis,
+        events: tuple[Events, ...],
+    ) -> dict[str, LossValue]:
+        """Metrics with sharp cuts and histograms."""
+        hard = analysis.hard
+        return {
+            name: self.evaluate(metric, hard, events)
+            for name, metric in metrics.items()
+        }
+
+
+class Epoch(NamedTuple):
+    """State of the training after one pass over the events.
+
+    Attributes:
+        epoch: number of passes made.
+        state: to go on from.
+        best: the analysis with the best metric so far.
+        best_metric: its metric on the validation events; inf if none was defined.
+        improved: whether this pass found a new best one.
+        metrics: hard metrics on the validation events; nan where a fit failed.
+        losses: loss of each update, nan where it was refused.
+        refused: updates refused in this pass, and why, by message.
+    """
+
+    epoch: int
+    state: TrainState
+    best: Analysis
+    best_metric: float
+    improved: bool
+    metrics: Mapping[str, float]
+    losses: Float[np.ndarray, " step"]
+    refused: Mapping[str, int]
+
+
+def train(
+    trainer: Trainer,
+    begin: Epoch,
+    events: Sequence[Events],
+    validation: Sequence[Events],
+    *,
+    n_epochs: int,
+    n_batches: int,
+    seed: int,
+    metrics: Mapping[str, AbstractLoss],
+    selection: str,
+    max_failed_steps: int,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+) -> Iterator[Epoch]:
+    """Train until `n_epochs` passes are made, yielding after each.
+
+    Args:
+        trainer: what is minimised and how.
+        begin: where to begin: `first_epoch`, or an epoch that an earlier call yielded.
+        events: training events.
+        validation: events that choose the best analysis.
+        n_epochs: passes over the events, counted from the very beginning.
+        n_batches: updates per pass.
+        seed: decides which events form a batch.
+        metrics: hard metrics by name; lower is better.
+        selection: name of the metric that chooses the best analysis.
+        max_failed_steps: refused updates in a row with which training stops.
+        on_step: called after every update.
+
+    Raises:
+        TrainingError: if more than `max_failed_steps` updates in a row are refused.
+    """
+    held_out = jax.tree.map(jnp.asarray, tuple(validation))
+    current = begin
+    while current.epoch < n_epochs:
+        state, losses, refused = current.state, [], {}
+        for batch in batches(events, n_batches, seed, current.epoch):
+            state, report = trainer.step(state, batch)
+            losses.append(float(report.loss))
+            if not report.accepted:
+                reason = RESULTS[report.result]
+                refused[reason] = refused.get(reason, 0) + 1
+            if state.failed_steps > max_failed_steps:
+                raise TrainingError(
+                    f"the last {int(state.failed_steps)} updates, up to step "
+                    f"{int(state.step)}, were refused: {RESULTS[report.result]}"
+                )
+            on_step(report)
+        found = {
+            name: float(value.value)
+            for name, value in trainer.hard_metrics(
+                metrics, state.analysis, held_out
+            ).items()
+        }
+        # nan compares as not better: an analysis without certified fits is never best.
+        improved = found[selection] < current.best_metric
+        current = Epoch(
+            epoch=current.epoch + 1,
+            state=state,
+            best=state.analysis if improved else current.best,
+            best_metric=found[selection] if improved else current.best_metric,
+            improved=improved,
+            metrics=found,
+            losses=np.array(losses),
+            refused=refused,
+        )
+        yield current
+
+
+def first_epoch(trainer: Trainer, analysis: Analysis) -> Epoch:
+    """Where a training begins."""
+    return Epoch(
+        epoch=0,
+        state=trainer.start(analysis),
+        best=analysis,
+        best_metric=float("inf"),
+        improved=False,
+        metrics={},
+        losses=np.zeros(0),
+        refused={},
+    )
