@@ -71,20 +71,20 @@ def test_normal_sf_in_the_far_tail():
 
 
 def test_log_normal_sf_where_the_survival_function_underflows():
-    z = np.array([-40.0, -5.0, 0.0, 1.0, 5.0, 20.0, 34.9, 35.1, 300.0, 1e8])
+    z = np.array([-40.0, -5.0, 0.0, 1.0, 5.0, 20.0, 24.9, 25.1, 300.0, 1e8])
     np.testing.assert_allclose(log_normal_sf(z), stats.norm.logsf(z), rtol=1e-12)
 
 
 def test_log_normal_sf_in_float32():
-    z = jnp.array([-5.0, 0.0, 5.0, 9.9, 10.1, 30.0], jnp.float32)
+    z = jnp.array([-5.0, 0.0, 5.0, 7.9, 8.1, 30.0], jnp.float32)
     value = log_normal_sf(z)
     assert value.dtype == jnp.float32
-    # One ulp of z²/2 in the exponent is 6e-6 of the density at z = 9.9.
+    # A few ulp of the logarithm.
     np.testing.assert_allclose(value, stats.norm.logsf(np.float64(z)), rtol=1e-6)
 
 
 def test_derivatives_of_log_normal_sf_in_the_far_tail():
-    z = np.array([-5.0, 0.0, 5.0, 10.0, 20.0, 34.9, 35.1, 300.0])
+    z = np.array([-5.0, 0.0, 5.0, 10.0, 20.0, 24.9, 25.1, 300.0])
     hazard = np.sqrt(2 / np.pi) / special.erfcx(z / np.sqrt(2))
     slope = jax.vmap(jax.grad(log_normal_sf))(z)
     np.testing.assert_allclose(slope, -hazard, rtol=1e-12)

@@ -35,11 +35,11 @@ def trainable(tree: PyTree) -> PyTree[bool]:
         >>> mask.threshold, mask.slope
         (True, False)
     """
+    if jax.tree_util.all_leaves([tree]):
+        return eqx.is_inexact_array(tree)
     children, structure = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda node: node is not tree
     )
-    if jax.tree_util.treedef_is_leaf(structure):
-        return eqx.is_inexact_array(tree)
     held = _held_fields(tree)
     return structure.unflatten(
         [
