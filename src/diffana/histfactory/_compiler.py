@@ -35,8 +35,10 @@ def compile_model(model: pyhf.Model) -> tuple[Layout, Templates]:
         cell_row=_positions(entries["cell_row"]),
         cell_factors=_padded(entries["cell_factors"]),
         row_factors=_padded(entries["row_factors"]),
+        row_normsys=_padded(entries["row_normsys"]),
         histosys_cell=_positions(entries["histosys_cell"]),
         histosys_par=_positions(entries["histosys_par"]),
+        normsys_row=_positions(entries["normsys_row"]),
         normsys_par=_positions(entries["normsys_par"]),
         shapesys_cell=_positions(entries["shapesys_cell"]),
         shapesys_par=_positions(entries["shapesys_par"]),
@@ -94,6 +96,7 @@ class _Entries(defaultdict[str, list[Any]]):
         self["cell_row"] += [len(self.rows)] * len(cells)
         self["cell_factors"] += [[] for _ in cells]
         self["row_factors"].append([])
+        self["row_normsys"].append([])
         modifiers = tuple(
             self._add_modifier(channel, cells, modifier)
             for modifier in sample["modifiers"]
@@ -115,8 +118,8 @@ class _Entries(defaultdict[str, list[Any]]):
                 self["histosys_lo"] += data["lo_data"]
                 self["histosys_hi"] += data["hi_data"]
             case "normsys":
-                # Factors are positions in (1, parameters, normsys factors).
-                self["row_factors"][-1].append(1 + self.model.config.npars + start)
+                self["row_normsys"][-1].append(1 + start)
+                self["normsys_row"].append(len(self.rows))
                 self["normsys_par"].append(pars[0])
                 self["normsys_lo"].append(data["lo"])
                 self["normsys_hi"].append(data["hi"])

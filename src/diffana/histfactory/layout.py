@@ -87,12 +87,14 @@ class Layout(eqx.Module):
     Attributes:
         cell_bin: bin of the main measurement to which a cell contributes.
         cell_row: row of a cell.
-        cell_factors: factors acting on single cells, as positions in (1, parameters);
-            padded with 0 to a power of two.
-        row_factors: factors acting on whole rows, as positions in (1, parameters,
-            `normsys` factors); padded with 0 to a power of two.
+        cell_factors: parameters that scale single cells, as positions in (1,
+            parameters); padded with 0 to a power of two.
+        row_factors: parameters that scale whole rows, in the same way.
+        row_normsys: `normsys` entries of each row, as positions in (1, factors), padded
+            in the same way.
         histosys_cell: cell an entry adds to.
         histosys_par: parameter that morphs an entry.
+        normsys_row: row an entry scales.
         normsys_par: parameter that morphs an entry.
         shapesys_cell: cell whose uncertainty an entry describes.
         shapesys_par: γ of an entry.
@@ -118,8 +120,10 @@ class Layout(eqx.Module):
     cell_row: Int[Array, " cell"]
     cell_factors: Int[Array, "cell factor"]
     row_factors: Int[Array, "row factor"]
+    row_normsys: Int[Array, "row factor"]
     histosys_cell: Int[Array, " histosys"]
     histosys_par: Int[Array, " histosys"]
+    normsys_row: Int[Array, " normsys"]
     normsys_par: Int[Array, " normsys"]
     shapesys_cell: Int[Array, " shapesys"]
     shapesys_par: Int[Array, " shapesys"]

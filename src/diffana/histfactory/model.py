@@ -12,7 +12,7 @@ from diffana.likelihood import AbstractLikelihood, Parameters
 from . import poisson
 from .constraints import constraints
 from .layout import Layout
-from .rates import bin_sum, cell_rates, rates_and_jacobian
+from .rates import bin_sum, cell_rates, rates_and_jacobian, weighted_bend
 from .templates import Templates
 
 
@@ -111,6 +111,16 @@ class HistFactory(AbstractLikelihood):
         rates, jacobian = rates_and_jacobian(self.templates, self.layout, params)
         terms = constraints(self.templates, self.layout)
         return poisson.slope(counts, rates) @ jacobian + terms.gradient(params, auxdata)
+
+    def hessian(
+        self, params: Float[Array, " par"], data: Float[Array, " data"]
+    ) -> Float[Array, "par par"]:
+        """Second derivative of `twice_nll` with respect to `params`."""
+        counts, _ = self._split(params, data)
+        rates = self.expected_actualdata(params)
+        slope = poisson.slope(counts, rates)
+        bend = weighted_bend(self.templates, self.layout, params, slope)
+        return self.curvature(params, data) + bend
 
     def curvature(
         self, params: Float[Array, " par"], data: Float[Array, " data"]

@@ -1,16 +1,26 @@
-"""Expected yields of a HistFactory model and their derivative, in closed form.
+"""Expected yields of a HistFactory model and their derivatives, in closed form.
 
-    λ_b = Σ_cells (ν + Σ Δ(α)) · (factors of the row) · (factors of the cell)
+    λ_b = Σ_cells (ν + Σ Δ(α)) · Π f(α) · Π θ_row · Π θ_cell
 
-Products run over gathered factors padded with 1. A scatter that multiplies would be
-shorter, but JAX cannot differentiate it when positions repeat.
+The sum runs over the cells of the bin, Δ are the `histosys` differences, f the
+`normsys` factors, and the last two products run over the parameters that scale the whole
+row (`normfactor`, `lumi`) or the cell alone (`shapefactor`, `shapesys`, `staterror`).
+Products run over gathered factors padded with 1: a scatter that multiplies cannot be
+differentiated where positions repeat. Products of parameters stay exact, with all their
+derivatives, where a parameter is 0, as a signal strength often is.
+
+Derivatives are collected on an axis with one more entry than there are parameters: the
+constant 1 that pads the products comes first, and is dropped at the end.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from diffana.numerics import safe_divide
 
 from .layout import Layout
 from .templates import Templates
@@ -20,10 +30,7 @@ def cell_rates(
     templates: Templates, layout: Layout, params: Float[Array, " par"]
 ) -> Float[Array, " cell"]:
     """Expected events of each cell, that is of each sample in each of its bins."""
-    shifted, _ = _shifted(templates, layout, params)
-    table, _ = _row_table(templates, layout, params)
-    rows = product(table[layout.row_factors])
-    return shifted * rows[layout.cell_row] * product(_cell_factors(layout, params))
+    return _Parts.at(templates, layout, params).rates
 
 
 def bin_sum(cells: Float[Array, " cell"], layout: Layout) -> Float[Array, " bin"]:
@@ -35,37 +42,63 @@ def rates_and_jacobian(
     templates: Templates, layout: Layout, params: Float[Array, " par"]
 ) -> tuple[Float[Array, " bin"], Float[Array, "bin par"]]:
     """Expected events of each bin, and their derivatives with respect to `params`."""
-    n_par, n_row = params.size, len(layout.rows)
-    shifted, shift_slope = _shifted(templates, layout, params)
-    table, table_slope = _row_table(templates, layout, params)
-    factors = _cell_factors(layout, params)
-    gathered = table[layout.row_factors]
-    row_scale = product(gathered)[layout.cell_row]
-    cell_scale = product(factors)
-
-    table_par = jnp.concatenate(
-        [jnp.zeros(1, int), jnp.arange(n_par), layout.normsys_par]
-    )
-    row_jacobian = (
-        jnp.zeros((n_row, n_par))
-        .at[jnp.arange(n_row)[:, None], table_par[layout.row_factors]]
-        .add(leave_one_out(gathered) * table_slope[layout.row_factors])
-    )
-    unscaled = (
-        jnp.zeros((layout.n_bins, n_row))
+    parts = _Parts.at(templates, layout, params)
+    scale = parts.row_scale * parts.cell_scale
+    n_bins, n_rows, n_par = layout.n_bins, len(layout.rows), params.size + 1
+    yields = (
+        jnp.zeros((n_bins, n_rows))
         .at[layout.cell_bin, layout.cell_row]
-        .add(shifted * cell_scale)
+        .add(parts.shifted * parts.cell_scale)
     )
-    used = layout.cell_factors > 0
-    cell_slope = (shifted * row_scale)[:, None] * leave_one_out(factors) * used
     jacobian = (
-        (unscaled @ row_jacobian)
-        .at[layout.cell_bin[layout.histosys_cell], layout.histosys_par]
-        .add(shift_slope * (row_scale * cell_scale)[layout.histosys_cell])
-        .at[layout.cell_bin[:, None], jnp.where(used, layout.cell_factors - 1, 0)]
-        .add(cell_slope)
+        (yields @ _row_jacobian(parts, layout, n_par))
+        .at[layout.cell_bin[layout.histosys_cell], layout.histosys_par + 1]
+        .add(parts.shift.slope * scale[layout.histosys_cell])
+        .at[layout.cell_bin[:, None], layout.cell_factors]
+        .add((parts.shifted * parts.row_scale)[:, None] * parts.cell_leave)
     )
-    return bin_sum(shifted * row_scale * cell_scale, layout), jacobian
+    return bin_sum(parts.rates, layout), jacobian[:, 1:]
+
+
+def weighted_bend(
+    templates: Templates,
+    layout: Layout,
+    params: Float[Array, " par"],
+    weight: Float[Array, " bin"],
+) -> Float[Array, "par par"]:
+    """Second derivative of Σ_b weight_b λ_b with respect to `params`."""
+    parts = _Parts.at(templates, layout, params)
+    n_par, n_rows = params.size + 1, len(layout.rows)
+    cell_weight = weight[layout.cell_bin]
+    by_shift = cell_weight * parts.row_scale * parts.cell_scale
+    by_cell = cell_weight * parts.shifted * parts.row_scale
+    by_row = jax.ops.segment_sum(
+        cell_weight * parts.shifted * parts.cell_scale, layout.cell_row, n_rows
+    )
+    row_jacobian = _row_jacobian(parts, layout, n_par)
+    # What a row is multiplied with, by parameter of the yield or of the cell.
+    row_partner = (
+        jnp.zeros((n_rows, n_par))
+        .at[layout.cell_row[layout.histosys_cell], layout.histosys_par + 1]
+        .add(parts.shift.slope * (cell_weight * parts.cell_scale)[layout.histosys_cell])
+        .at[layout.cell_row[:, None], layout.cell_factors]
+        .add((cell_weight * parts.shifted)[:, None] * parts.cell_leave)
+    )
+    shift_leave = parts.cell_leave * (cell_weight * parts.row_scale)[:, None]
+    mixed = (
+        (row_partner.T @ row_jacobian)
+        .at[layout.histosys_par[:, None] + 1, layout.cell_factors[layout.histosys_cell]]
+        .add(parts.shift.slope[:, None] * shift_leave[layout.histosys_cell])
+    )
+    pairs = leave_two_out(parts.cell_gathered) * by_cell[:, None, None]
+    pure = (
+        _row_bend(parts, layout, n_par, by_row)
+        .at[layout.histosys_par + 1, layout.histosys_par + 1]
+        .add(parts.shift.bend * by_shift[layout.histosys_cell])
+        .at[layout.cell_factors[:, :, None], layout.cell_factors[:, None, :]]
+        .add(pairs)
+    )
+    return (pure + mixed + mixed.T)[1:, 1:]
 
 
 def product(factors: Float[Array, "item factor"]) -> Float[Array, " item"]:
@@ -84,52 +117,139 @@ def leave_one_out(
 ) -> Float[Array, "item factor"]:
     """Product over the last axis without the factor at each position.
 
-    This is the derivative of the product, hence its transposed linearisation at 1.
+    This is the derivative of the product with respect to each factor.
     """
     value, pullback = jax.vjp(product, factors)
     return pullback(jnp.ones_like(value))[0]
 
 
-def _shifted(
-    templates: Templates, layout: Layout, params: Float[Array, " par"]
-) -> tuple[Float[Array, " cell"], Float[Array, " histosys"]]:
-    """Yield of each cell with its variations added, and the slope of each variation."""
+def leave_two_out(
+    factors: Float[Array, "item factor"],
+) -> Float[Array, "item factor factor"]:
+    """Product over the last axis without two factors; 0 where both are the same."""
 
-    def shift(alpha):
-        return layout.histosys_code(
-            alpha,
-            templates.histosys_lo,
-            templates.nominal[layout.histosys_cell],
-            templates.histosys_hi,
+    def derivative(direction):
+        tangent = jnp.broadcast_to(direction[None, :], factors.shape)
+        return jax.jvp(leave_one_out, (factors,), (tangent,))[1]
+
+    return jax.vmap(derivative, out_axes=2)(jnp.eye(factors.shape[-1]))
+
+
+class _Morph(NamedTuple):
+    """Interpolation of each entry, and its derivatives in its own α."""
+
+    value: Float[Array, " entry"]
+    slope: Float[Array, " entry"]
+    bend: Float[Array, " entry"]
+
+    @classmethod
+    def at(
+        cls, function: Callable[[Array], Array], alpha: Float[Array, " entry"]
+    ) -> "_Morph":
+        ones = jnp.ones_like(alpha)
+
+        def with_slope(alpha):
+            return jax.jvp(function, (alpha,), (ones,))
+
+        (value, slope), (_, bend) = jax.jvp(with_slope, (alpha,), (ones,))
+        return cls(value, slope, bend)
+
+
+class _Parts(NamedTuple):
+    """The factors of the yield of each cell."""
+
+    shift: _Morph
+    shifted: Float[Array, " cell"]
+    norm: _Morph
+    norm_scale: Float[Array, " row"]
+    row_gathered: Float[Array, "row factor"]
+    row_scale: Float[Array, " cell"]
+    cell_gathered: Float[Array, "cell factor"]
+    cell_scale: Float[Array, " cell"]
+
+    @classmethod
+    def at(
+        cls, templates: Templates, layout: Layout, params: Float[Array, " par"]
+    ) -> "_Parts":
+        def shift_of(alpha):
+            nominal = templates.nominal[layout.histosys_cell]
+            return layout.histosys_code(
+                alpha, templates.histosys_lo, nominal, templates.histosys_hi
+            )
+
+        def norm_of(alpha):
+            return layout.normsys_code(
+                alpha, templates.normsys_lo, templates.normsys_hi
+            )
+
+        shift = _Morph.at(shift_of, params[layout.histosys_par])
+        norm = _Morph.at(norm_of, params[layout.normsys_par])
+        padded = jnp.concatenate([jnp.ones(1), params])
+        norm_scale = product(
+            jnp.concatenate([jnp.ones(1), norm.value])[layout.row_normsys]
+        )
+        row_gathered = padded[layout.row_factors]
+        cell_gathered = padded[layout.cell_factors]
+        return cls(
+            shift=shift,
+            shifted=templates.nominal.at[layout.histosys_cell].add(shift.value),
+            norm=norm,
+            norm_scale=norm_scale,
+            row_gathered=row_gathered,
+            row_scale=(norm_scale * product(row_gathered))[layout.cell_row],
+            cell_gathered=cell_gathered,
+            cell_scale=product(cell_gathered),
         )
 
-    value, slope = _with_slope(shift, params[layout.histosys_par])
-    return templates.nominal.at[layout.histosys_cell].add(value), slope
+    @property
+    def rates(self) -> Float[Array, " cell"]:
+        return self.shifted * self.row_scale * self.cell_scale
+
+    @property
+    def cell_leave(self) -> Float[Array, "cell factor"]:
+        return leave_one_out(self.cell_gathered)
 
 
-def _row_table(
-    templates: Templates, layout: Layout, params: Float[Array, " par"]
-) -> tuple[Float[Array, " position"], Float[Array, " position"]]:
-    """Everything that can scale a row, and its slope in its own parameter."""
+def _row_jacobian(parts: _Parts, layout: Layout, n_par: int) -> Float[Array, "row par"]:
+    """Derivative of what scales each row."""
+    log_slope, plain = _row_slopes(parts, layout, n_par)
+    scale = parts.norm_scale * product(parts.row_gathered)
+    return scale[:, None] * log_slope + parts.norm_scale[:, None] * plain
 
-    def scale(alpha):
-        return layout.normsys_code(alpha, templates.normsys_lo, templates.normsys_hi)
 
-    value, slope = _with_slope(scale, params[layout.normsys_par])
+def _row_bend(
+    parts: _Parts, layout: Layout, n_par: int, weight: Float[Array, " row"]
+) -> Float[Array, "par par"]:
+    """Second derivative of the weighted sum of what scales the rows."""
+    log_slope, plain = _row_slopes(parts, layout, n_par)
+    by_plain = weight * parts.norm_scale
+    by_norm = by_plain * product(parts.row_gathered)
+    mixed = (by_plain[:, None] * log_slope).T @ plain
+    slope = safe_divide(parts.norm.slope, parts.norm.value)
+    log_bend = safe_divide(parts.norm.bend, parts.norm.value) - slope**2
+    pairs = leave_two_out(parts.row_gathered) * by_plain[:, None, None]
     return (
-        jnp.concatenate([jnp.ones(1), params, value]),
-        jnp.concatenate([jnp.zeros(1), jnp.ones_like(params), slope]),
+        ((by_norm[:, None] * log_slope).T @ log_slope + mixed + mixed.T)
+        .at[layout.normsys_par + 1, layout.normsys_par + 1]
+        .add(log_bend * by_norm[layout.normsys_row])
+        .at[layout.row_factors[:, :, None], layout.row_factors[:, None, :]]
+        .add(pairs)
     )
 
 
-def _cell_factors(
-    layout: Layout, params: Float[Array, " par"]
-) -> Float[Array, "cell factor"]:
-    return jnp.concatenate([jnp.ones(1), params])[layout.cell_factors]
+def _row_slopes(
+    parts: _Parts, layout: Layout, n_par: int
+) -> tuple[Float[Array, "row par"], Float[Array, "row par"]]:
+    """Logarithmic derivative of the `normsys` factors, derivative of the parameters.
 
-
-def _with_slope(
-    function: Callable[[Array], Array], alpha: Float[Array, " entry"]
-) -> tuple[Float[Array, " entry"], Float[Array, " entry"]]:
-    """Value and derivative of a function that acts on each element."""
-    return jax.jvp(function, (alpha,), (jnp.ones_like(alpha),))
+    `normsys` factors are positive, and a row can have a hundred of them: dividing is
+    far cheaper than leaving one out. A factor that is 0 has slope 0 too.
+    """
+    empty = jnp.zeros((len(layout.rows), n_par))
+    log_slope = empty.at[layout.normsys_row, layout.normsys_par + 1].add(
+        safe_divide(parts.norm.slope, parts.norm.value)
+    )
+    plain = empty.at[jnp.arange(len(layout.rows))[:, None], layout.row_factors].add(
+        leave_one_out(parts.row_gathered)
+    )
+    return log_slope, plain
