@@ -1,0 +1,32 @@
+"""Figures: each function draws on the axes it is given and returns what it has drawn.
+
+Nothing here opens, shows or saves a figure. All figures of a paper share one look:
+create, draw and save them inside `style()`, and give each sample the colour that
+`palette` chose for it.
+"""
+
+from diffana.plot.plane import (
+    MapArtists as MapArtists,
+    observable_map as observable_map,
+)
+from diffana.plot.stack import (
+    RatioArtists as RatioArtists,
+    StackArtists as StackArtists,
+    VariationArtists as VariationArtists,
+    stacked_histogram as stacked_histogram,
+)
+from diffana.plot.style import (
+    Caption as Caption,
+    RatioAxes as RatioAxes,
+    label as label,
+    palette as palette,
+    ratio_axes as ratio_axes,
+    style as style,
+)
+from diffana.plot.training import (
+    LossArtists as LossArtists,
+    MetricArtists as MetricArtists,
+    loss_curve as loss_curve,
+    metric_curve as metric_curve,
+    metric_curves as metric_curves,
+)
