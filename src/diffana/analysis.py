@@ -200,6 +200,22 @@ class Analysis(eqx.Module):
 
     def forward(self, events: Sequence[Events]) -> Outputs:
         """The likelihood, with the classifier outputs and histograms behind it."""
+        histograms, logits = self._histograms_and_logits(events)
+        by_name = {
+            (one.region, one.sample, one.variation): histogram
+            for one, histogram in zip(events, histograms, strict=True)
+        }
+        templates = _fill(self.model, by_name, self.shapes)
+        likelihood = eqx.tree_at(lambda m: m.templates, self.model, templates)
+        return Outputs(likelihood, logits, histograms)
+
+    def histograms(self, events: Sequence[Events]) -> tuple[Histogram, ...]:
+        """Histogram of each population, simulated or observed, in their order."""
+        return self._histograms_and_logits(events)[0]
+
+    def _histograms_and_logits(
+        self, events: Sequence[Events]
+    ) -> tuple[tuple[Histogram, ...], tuple[Array | None, ...]]:
         regions = {region.name: region for region in self.regions}
         unknown = [one for one in events if one.region not in regions]
         if unknown:
@@ -209,13 +225,7 @@ class Analysis(eqx.Module):
             regions[one.region](value, one)
             for one, value in zip(events, values, strict=True)
         )
-        by_name = {
-            (one.region, one.sample, one.variation): histogram
-            for one, histogram in zip(events, histograms, strict=True)
-        }
-        templates = _fill(self.model, by_name, self.shapes)
-        likelihood = eqx.tree_at(lambda m: m.templates, self.model, templates)
-        return Outputs(likelihood, logits, histograms)
+        return histograms, logits
 
     def _summarise(
         self, events: Sequence[Events], regions: Mapping[str, Region]

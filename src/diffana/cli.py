@@ -51,9 +51,11 @@ def train(config: Path, out: Path, *, resume: bool) -> None:
     """Train what the configuration file CONFIG describes."""
     settings = _load(config)
     with _statistics():
-        from diffana import assemble
+        from rich.console import Console
 
-        assemble.train(settings, out, resume=resume)
+        from diffana import workflow
+
+        workflow.train(settings, out, resume=resume, console=Console(highlight=False))
 
 
 @main.command()
@@ -61,9 +63,11 @@ def train(config: Path, out: Path, *, resume: bool) -> None:
 def evaluate(run: Path) -> None:
     """Compute the final results of the run folder RUN."""
     with _statistics():
-        from diffana import assemble
+        from rich.console import Console
 
-        assemble.evaluate(run)
+        from diffana import workflow
+
+        workflow.evaluate(run, console=Console(highlight=False))
 
 
 def _load(path: Path) -> configuration.Config:

@@ -6,6 +6,7 @@ A run folder holds
 - `provenance.json`: versions, machine, seed, commit, command and input files,
 - `metrics.jsonl`: one JSON object per line and step,
 - `last.eqx` and `best.eqx`: checkpoints,
+- `workspace.json`, `results.json`, `figures/`: final results on test events,
 - `finished.json`: written last; a run without it can be resumed.
 
 Each file but the metrics appears complete or not at all, so a process may be killed at
@@ -81,6 +82,32 @@ class Run:
     def finished(self) -> Path:
         """Marks a run that came to its end."""
         return self.folder / "finished.json"
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a result into the folder, in place of the one before, at once.
+
+        Args:
+            name: path below the folder; folders in it are created.
+            content: of the file.
+        """
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        _replace(path, content)
+
+    def write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        """As `write`; nan and infinities are written as text, as in `record`."""
+        self.write(name, _json(_plain(document)))
+
+    def read_provenance(self) -> dict[str, Any]:
+        """What `describe` returned when the run was created.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        try:
+            return json.loads(self.provenance.read_bytes())
+        except ValueError as error:
+            raise RunError(f"{self.provenance} is damaged") from error
 
     def record(self, step: int, values: Mapping[str, Any]) -> None:
         """Append a line to the metrics; it is on the disk when this returns.

@@ -1,0 +1,144 @@
+"""`diffana evaluate`: results of the selected model on test events."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from rich.console import Console
+
+from diffana import assemble, config as configuration, runs
+from diffana.analysis import Analysis, Outputs
+from diffana.config import Config
+from diffana.data.events import Events
+from diffana.errors import RESULTS, RunError
+from diffana.histfactory import HistFactory, modifier_settings, to_workspace
+from diffana.histfactory.judge import judge
+from diffana.infer import (
+    AsimovTest,
+    asimov_test,
+    expected_log_CLs,
+    log_p0,
+    nominal,
+    sigma_mu,
+)
+from diffana.workflow.figures import save_figures
+from diffana.workflow.prepared import Prepared, prepare
+from diffana.workflow.tables import results
+
+
+POI_TEST = 1.0
+
+
+def evaluate(folder: Path, *, console: Console) -> None:
+    """Compute the final results of a run again, and replace its results and figures.
+
+    Args:
+        folder: a run folder whose training has come to its end.
+        console: where to report.
+
+    Raises:
+        DiffanaError: if the run cannot be evaluated, or its input files have changed.
+    """
+    run = runs.open_finished(folder)
+    config = configuration.load(run.config)
+    _same_inputs(run, config)
+    evaluate_run(run, config, prepare(config), console)
+
+
+def evaluate_run(
+    run: runs.Run, config: Config, prepared: Prepared, console: Console
+) -> dict[str, Any]:
+    """Results, workspace and figures of the selected model of `run`."""
+    analysis, meta = runs.load_checkpoint(run.best, prepared.analysis)
+    hard = jax.tree.map(jnp.asarray, analysis).hard
+    outputs = _outputs(hard, prepared.test)
+    likelihood = outputs.likelihood
+    limit, discovery = _expected(likelihood)
+    data = _observations(hard, likelihood, prepared.observed)
+    workspace = to_workspace(likelihood, data, config.general.measurement)
+    verdict = judge(
+        workspace,
+        modifier_settings=modifier_settings(likelihood),
+        poi_test=POI_TEST,
+        starts={
+            "CLs": _start(limit, likelihood),
+            "p0": _start(discovery, likelihood),
+        },
+    )
+    summary = {
+        "epoch": meta["epoch"],
+        "seed": config.general.seed,
+        "poi": config.general.poi,
+        "poi_test": POI_TEST,
+        "diffana": {
+            "CLs_exp": np.exp(expected_log_CLs(limit.q)),
+            "p0": float(np.exp(log_p0(discovery.q))),
+            "sigma_mu": float(sigma_mu(likelihood)),
+            "fits": {
+                "CLs": RESULTS[limit.fit.result] or "certified",
+                "p0": RESULTS[discovery.fit.result] or "certified",
+            },
+        },
+        "pyhf": {
+            "CLs_exp": list(verdict.CLs_exp),
+            "p0": verdict.p0,
+            "sigma_mu": verdict.sigma_mu,
+        },
+        "failures": dict(verdict.failures),
+    }
+    run.write_json("workspace.json", workspace)
+    run.write_json("results.json", summary)
+    save_figures(run, config, prepared, hard, outputs)
+    console.print(results(summary, run.folder))
+    return summary
+
+
+@eqx.filter_jit
+def _outputs(analysis: Analysis, events: tuple[Events, ...]) -> Outputs:
+    return analysis.forward(events)
+
+
+@eqx.filter_jit
+def _expected(likelihood: HistFactory) -> tuple[AsimovTest, AsimovTest]:
+    def test(poi_true, poi_test):
+        params = nominal(likelihood, poi_true)
+        return asimov_test(likelihood, params, poi_test, throw=False)
+
+    both = jax.vmap(test)(jnp.array([0.0, 1.0]), jnp.array([POI_TEST, 0.0]))
+    first, second = (jax.tree.map(lambda leaf, i=i: leaf[i], both) for i in range(2))
+    return first, second
+
+
+def _start(test: AsimovTest, likelihood: HistFactory) -> list[float] | None:
+    """Best fit for pyhf to begin with; None if ours was not certified."""
+    if test.fit.result != RESULTS.successful:
+        return None
+    # pyhf refuses a start outside its bounds, be it by rounding.
+    parameters = likelihood.parameters
+    return np.clip(test.fit.bestfit, parameters.lower, parameters.upper).tolist()
+
+
+def _observations(
+    analysis: Analysis, likelihood: HistFactory, observed: tuple[Events, ...]
+) -> Float[Array, " data"]:
+    """Observed counts where there are data, else background-only Asimov data."""
+    data = likelihood.expected_data(nominal(likelihood, 0.0))
+    if not observed:
+        return data
+    for events, histogram in zip(observed, analysis.histograms(observed), strict=True):
+        data = data.at[likelihood.layout.bins(events.region)].set(histogram.sumw)
+    return data
+
+
+def _same_inputs(run: runs.Run, config: Config) -> None:
+    before = {file["path"]: file["sha256"] for file in run.read_provenance()["inputs"]}
+    now = runs.describe(seed=0, inputs=assemble.input_files(config))["inputs"]
+    for file in now:
+        if before.get(file["path"]) != file["sha256"]:
+            raise RunError(
+                f"{file['path']} is not the file that {run.folder} was trained on"
+            )

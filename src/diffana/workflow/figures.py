@@ -1,0 +1,220 @@
+"""The figures of a run folder."""
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from diffana import assemble, plot, runs
+from diffana.analysis import NOMINAL, Analysis, Outputs, Region
+from diffana.config import Config
+from diffana.histogram import Histogram
+from diffana.workflow.prepared import Prepared
+
+
+N_SHOWN = 400
+N_GRID = 150
+
+
+def save_figures(
+    run: runs.Run,
+    config: Config,
+    prepared: Prepared,
+    analysis: Analysis,
+    outputs: Outputs,
+) -> None:
+    """Draw the curves, the histograms and the observables of `run` into its folder.
+
+    Args:
+        run: the run.
+        config: its configuration.
+        prepared: its events.
+        analysis: the selected one, with sharp cuts and bins.
+        outputs: what it makes of the test events.
+    """
+    # Figure objects without pyplot leave the user's backend and figures alone.
+    with plot.style():
+        _save(run, "training", lambda figure: _curves(figure, run))
+        for region in analysis.regions:
+            _save(
+                run,
+                f"histogram_{region.name}",
+                lambda figure, region=region: _histogram(
+                    figure, config, prepared, region, outputs
+                ),
+            )
+            if len(analysis.summaries[region.summary].columns) == 2:
+                _save(
+                    run,
+                    f"observable_{region.name}",
+                    lambda figure, region=region: _plane(
+                        figure, config, prepared, region, analysis
+                    ),
+                )
+
+
+def _save(run: runs.Run, name: str, draw: Callable[[Figure], None]) -> None:
+    figure = Figure(figsize=mpl.rcParams["figure.figsize"], layout="constrained")
+    draw(figure)
+    for suffix in ("pdf", "png"):
+        file = io.BytesIO()
+        figure.savefig(file, format=suffix, dpi=200)
+        run.write(f"figures/{name}.{suffix}", file.getvalue())
+
+
+def _curves(figure: Figure, run: runs.Run) -> None:
+    records = run.read_metrics()
+    names = ("cls", "p0", "sigma_mu")
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, 2.2 * height)
+    axes = figure.subplots(len(names) + 1, 1)
+    losses = np.concatenate([np.array(_floats(r["loss"])) for r in records])
+    per_epoch = np.array([len(record["loss"]) for record in records])
+    progress = np.concatenate(
+        [i + (np.arange(n) + 0.5) / n for i, n in enumerate(per_epoch)]
+    )
+    plot.loss_curve(
+        progress, losses, np.isnan(losses), progress_name="Epoch", ax=axes[0]
+    )
+    epoch = np.array([record["epoch"] for record in records])
+    best = [record["epoch"] for record in records if record["best"]]
+    plot.metric_curves(
+        epoch,
+        {
+            name: np.array(_floats([r["validation"][name] for r in records]))
+            for name in names
+        },
+        selected=best[-1],
+        axes=list(axes[1:]),
+    )
+    for ax in axes:
+        ax.set_xlim(0, epoch[-1] + 0.5)
+    plot.label("Simulation", ax=axes[0])
+
+
+def _floats(values: list[Any]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _by_name(
+    prepared: Prepared, outputs: Outputs, region: Region
+) -> dict[tuple[str, str], Histogram]:
+    return {
+        (one.sample, one.variation): histogram
+        for one, histogram in zip(prepared.test, outputs.histograms, strict=True)
+        if one.region == region.name
+    }
+
+
+def _names(config: Config, found: dict[tuple[str, str], Histogram]) -> dict[str, str]:
+    """Colours of the samples and of the variations that can be told apart."""
+    samples = [sample for sample, variation in found if variation == NOMINAL]
+    signals = [name for name in samples if name in assemble.signal_samples(config)]
+    backgrounds = [name for name in samples if name not in signals]
+    return plot.palette(backgrounds, signals, _systematics(found))
+
+
+def _systematics(found: dict[tuple[str, str], Histogram]) -> list[str]:
+    """The simulated systematics with the largest effect, at most three of them."""
+    effect: dict[str, float] = {}
+    for (sample, variation), histogram in found.items():
+        if variation != NOMINAL:
+            name = variation.split("/")[0]
+            shift = histogram.values() - found[sample, NOMINAL].values()
+            effect[name] = effect.get(name, 0.0) + float(np.sum(np.abs(shift)))
+    return sorted(effect, key=lambda name: -effect[name])[:3]
+
+
+def _histogram(
+    figure: Figure,
+    config: Config,
+    prepared: Prepared,
+    region: Region,
+    outputs: Outputs,
+) -> None:
+    found = _by_name(prepared, outputs, region)
+    signals = set(assemble.signal_samples(config))
+    nominal = {
+        sample: histogram
+        for (sample, variation), histogram in found.items()
+        if variation == NOMINAL
+    }
+    variations = {
+        (sample, name): (
+            found[sample, f"{name}/up"],
+            _down(found, sample, name),
+        )
+        for name in _systematics(found)
+        for sample in nominal
+        if (sample, f"{name}/up") in found
+    }
+    axes = plot.ratio_axes(figure)
+    plot.stacked_histogram(
+        nominal,
+        signals=[name for name in nominal if name in signals],
+        variations=variations,
+        colours=_names(config, found),
+        observable=region.summary,
+        ax=axes.main,
+        ax_ratio=axes.ratio,
+    )
+    plot.label("Simulation", ax=axes.main)
+
+
+def _down(
+    found: dict[tuple[str, str], Histogram], sample: str, name: str
+) -> Histogram:
+    """The downward variation, mirrored from the upward one if it is symmetrised."""
+    if (sample, f"{name}/down") in found:
+        return found[sample, f"{name}/down"]
+    up, nominal = found[sample, f"{name}/up"], found[sample, NOMINAL]
+    return Histogram(up.edges, 2 * nominal.sumw - up.sumw, up.sumw2)
+
+
+def _plane(
+    figure: Figure,
+    config: Config,
+    prepared: Prepared,
+    region: Region,
+    analysis: Analysis,
+) -> None:
+    summary = analysis.summaries[region.summary]
+    column_x, column_y = summary.columns
+    events = [one for one in prepared.test if one.region == region.name]
+    names = [events[0].columns[column] for column in summary.columns]
+    points = {
+        f"{one.sample}, {one.variation}" if one.variation != NOMINAL else one.sample:
+        np.asarray(one.features)[np.flatnonzero(one.weight)[:N_SHOWN]][
+            :, [column_x, column_y]
+        ]
+        for one in events
+    }
+    everything = np.concatenate(list(points.values()))
+    low, high = np.percentile(everything, [0.5, 99.5], axis=0)
+    margin = 0.05 * (high - low)
+    x, y = np.linspace(low - margin, high + margin, N_GRID).T
+    grid = np.zeros((N_GRID**2, len(events[0].columns)))
+    grid[:, column_x], grid[:, column_y] = (a.ravel() for a in np.meshgrid(x, y))
+    values = np.asarray(summary(grid))
+    if values.ndim > 1:
+        values = np.argmax(values, axis=1)
+    side = math.isqrt(len(values))
+    signals = [one for one in points if one in assemble.signal_samples(config)]
+    ax = figure.subplots()
+    plot.observable_map(
+        x,
+        y,
+        values.reshape(side, side),
+        edges=np.asarray(region.edges()),
+        events=points,
+        colours=plot.palette([one for one in points if one not in signals], signals),
+        observable=region.summary,
+        x_name=names[0],
+        y_name=names[1],
+        ax=ax,
+    )
+    plot.label("Simulation", ax=ax)
