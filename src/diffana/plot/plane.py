@@ -65,7 +65,8 @@ def observable_map(
     # Light greys, on which the colours of the populations stand out.
     greys = LinearSegmentedColormap.from_list("greys", ["1.0", "0.55"])
     mesh = ax.pcolormesh(x, y, z, cmap=greys, shading="gouraud", rasterized=True)
-    mesh.set_clim(min(z.min(), *finite), max(z.max(), *finite))
+    covered = np.append(finite, z)
+    mesh.set_clim(covered.min(), covered.max())
     colour_bar = ax.figure.colorbar(mesh, ax=ax, label=observable, pad=0.02)
     crossed = finite[(finite > z.min()) & (finite < z.max())]
     boundaries = None
@@ -87,6 +88,6 @@ def observable_map(
     legend = None
     if points:
         legend = ax.legend(
-            loc="best", markerscale=3, frameon=True, framealpha=1, edgecolor="none"
+            loc="best", markerscale=3, frameon=True, framealpha=1, fancybox=False
         )
     return MapArtists(mesh, boundaries, points, colour_bar, legend)

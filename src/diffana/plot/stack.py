@@ -1,7 +1,7 @@
 """The learned histogram: samples stacked, with their uncertainties and variations."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -37,12 +37,13 @@ class RatioArtists(NamedTuple):
     Attributes:
         band: statistical uncertainty of the nominal sum.
         variations: by systematic uncertainty.
-        above: by systematic uncertainty, arrows at bins that lie above the panel.
+        beyond: by systematic uncertainty, arrows at the bins where a variation lies
+            above and below the panel.
     """
 
     band: StepPatch
     variations: dict[str, VariationArtists]
-    above: dict[str, Line2D]
+    beyond: dict[str, tuple[Line2D, Line2D]]
 
 
 class StackArtists(NamedTuple):
@@ -81,9 +82,9 @@ def stacked_histogram(
 
     Negative yields are stacked downwards from zero, so that no sample hides another;
     the black line is the sum. The lower panel is empty where the nominal sum is zero or
-    negative, as a ratio to it means nothing, and arrows at its upper edge mark what is
-    beyond it. The axis is logarithmic if the sums, or one of them and the largest yield
-    of a signal, differ by more than two decades and no sum is negative.
+    negative, as a ratio to it means nothing; arrows mark what lies beyond the panel.
+    The axis is logarithmic if the sums, or one of them and the largest yield of a
+    signal, differ by more than two decades and no sum is negative.
 
     Args:
         histograms: nominal yields of each sample, all with the same edges. The first is
@@ -282,24 +283,33 @@ def _draw_ratio(
     # A panel that reaches further would hide what happens around one.
     reach = min(1.25 * largest, 1.0)
     ax.set_ylim(1 - reach, 1 + reach)
-    above = {
-        systematic: _arrows(np.fmax(*pair) > 1 + reach, edges, colours[systematic], ax)
+    beyond = {
+        systematic: (
+            _arrows(np.fmax(*pair) > 1 + reach, "^", edges, colours[systematic], ax),
+            _arrows(np.fmin(*pair) < 1 - reach, "v", edges, colours[systematic], ax),
+        )
         for systematic, pair in ratios.items()
     }
-    return RatioArtists(band, variations, above)
+    return RatioArtists(band, variations, beyond)
 
 
 def _arrows(
-    is_above: Bool[np.ndarray, " bin"], edges: Edges, colour: str, ax: Axes
+    is_beyond: Bool[np.ndarray, " bin"],
+    marker: Literal["^", "v"],
+    edges: Edges,
+    colour: str,
+    ax: Axes,
 ) -> Line2D:
+    """Triangles at the upper or lower end of `ax`, as their tip points."""
     centres = (edges[:-1] + edges[1:]) / 2
+    height = 0.9 if marker == "^" else 0.1
     (arrows,) = ax.plot(
-        centres[is_above],
-        np.full(np.count_nonzero(is_above), 0.9),
+        centres[is_beyond],
+        np.full(np.count_nonzero(is_beyond), height),
         transform=ax.get_xaxis_transform(),
         color=colour,
         ls="",
-        marker="^",
+        marker=marker,
     )
     return arrows
 

@@ -111,13 +111,18 @@ def metric_curve(
             is.
         selected: the epoch that was selected, one of `epoch`.
         ax: where to draw.
+
+    Raises:
+        ValueError: if `selected` is none of the epochs.
     """
     epoch, values = np.asarray(epoch), np.asarray(values)
+    chosen = epoch == selected
+    if not np.any(chosen):
+        raise ValueError(f"metric {name!r}: it has no value for epoch {selected}")
     appearance = _appearance(name)
     values = appearance.sign * values
     (curve,) = ax.plot(epoch, values, color=_MEAN, marker=".")
     line = ax.axvline(selected, color="black", lw=0.7, ls="--", zorder=1)
-    chosen = epoch == selected
     (marker,) = ax.plot(
         epoch[chosen],
         values[chosen],
@@ -175,7 +180,7 @@ def _appearance(name: str) -> _Appearance:
         case "cls":
             return _Appearance(r"Expected CL$_\mathrm{s}$", is_p_value=True)
         case "p0":
-            return _Appearance(r"Expected $p_0$", is_p_value=True)
+            return _Appearance(r"Expected $p_\mathrm{0}$", is_p_value=True)
         case "sigma_mu":
             return _Appearance(r"$\sigma_\mu$")
         case "fisher":
