@@ -8,7 +8,7 @@ from diffana.histogram import KeepAbove, KeepBelow, Selection
 from diffana.trainable import trainable
 
 
-EVENTS = np.array([[0.2, 30.0], [0.7, 10.0], [0.5, 25.0], [0.9, 60.0]])
+EVENTS = jnp.array([[0.2, 30.0], [0.7, 10.0], [0.5, 25.0], [0.9, 60.0]])
 
 
 def test_soft_cut_is_the_logistic_function():

@@ -141,7 +141,8 @@ def test_yield_and_gradient_of_a_normal_sample():
     weight = np.full(n_events, 1 / n_events)
 
     def expected(mu):
-        return BinnedKDE(bandwidth)(mu + quantiles, weight, [low, high]).sumw[0]
+        edges = np.array([low, high])
+        return BinnedKDE(bandwidth)(mu + quantiles, weight, edges).sumw[0]
 
     value, slope = jax.value_and_grad(expected)(location)
     # The sample is normal with unit width; smearing with the kernel widens it to

@@ -10,7 +10,9 @@ from diffana.observable import MLP, Standardisation, Variable, fit_standardisati
 from diffana.trainable import trainable
 
 
-EVENTS = np.random.default_rng(0).normal([0.0, 100.0], [1.0, 15.0], size=(50, 2))
+EVENTS = jnp.asarray(
+    np.random.default_rng(0).normal([0.0, 100.0], [1.0, 15.0], size=(50, 2))
+)
 
 
 def small_network(**options):
@@ -25,7 +27,7 @@ def small_network(**options):
 def test_network_is_a_chain_of_matrix_products():
     standardisation = Standardisation([0.1, 100.0], [1.0, 15.0])
     network = small_network(standardisation=standardisation)
-    values = (EVENTS - [0.1, 100.0]) / [1.0, 15.0]
+    values = (np.array(EVENTS) - [0.1, 100.0]) / [1.0, 15.0]
     *inner, (weight, bias) = (jax.tree.leaves(layer) for layer in network.layers)
     for inner_weight, inner_bias in inner:
         values = np.maximum(values @ np.array(inner_weight).T + np.array(inner_bias), 0)

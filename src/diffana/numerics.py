@@ -5,13 +5,14 @@ and have the stated first and second derivatives in forward and in reverse mode.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax.scipy import special
 from jaxtyping import Array, ArrayLike, Float
 
 
-def as_float(x: ArrayLike) -> Float[Array, "..."]:
+def as_float(x: ArrayLike | Sequence[float]) -> Float[Array, "..."]:
     """The argument as an array of JAX's default floating-point type.
 
     A sum over 10⁵ events in float32 has four correct digits, and a field given as the

@@ -1,5 +1,7 @@
 """Invariants checked at construction; a traced value has nothing to check yet."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import ArrayLike
@@ -15,7 +17,7 @@ def check_positive(value: ArrayLike, name: str, advice: str) -> None:
         raise ValueError(f"{name} is {value}, but must be positive: {advice}")
 
 
-def check_increasing(edges: ArrayLike) -> None:
+def check_increasing(edges: ArrayLike | Sequence[float]) -> None:
     """Refuse bin edges that are not strictly increasing.
 
     Raises:

@@ -29,7 +29,7 @@ class AbstractHistogrammer(eqx.Module):
         self,
         x: Float[ArrayLike, "event *output"],
         weight: Float[ArrayLike, " event"],
-        edges: Float[ArrayLike, " bin+1"],
+        edges: Float[ArrayLike, " edge"],
         *,
         sumw2_scale: Float[ArrayLike, ""] | float = 1.0,
     ) -> Histogram:
@@ -72,8 +72,8 @@ class BinnedKDE(AbstractHistogrammer):
     Example:
         >>> x, weight = jnp.array([0.2, 0.7]), jnp.array([1.0, -0.5])
         >>> edges = jnp.array([-jnp.inf, 0.5, jnp.inf])
-        >>> BinnedKDE(bandwidth=0.1)(x, weight, edges).sumw.round(4).tolist()
-        [0.9873, -0.4873]
+        >>> print(BinnedKDE(bandwidth=0.1)(x, weight, edges).sumw.round(4))
+        [ 0.9873 -0.4873]
     """
 
     bandwidth: Float[Array, ""] = eqx.field(converter=as_float, metadata=HELD)
@@ -87,7 +87,7 @@ class BinnedKDE(AbstractHistogrammer):
         self,
         x: Float[ArrayLike, " event"],
         weight: Float[ArrayLike, " event"],
-        edges: Float[ArrayLike, " bin+1"],
+        edges: Float[ArrayLike, " edge"],
         *,
         sumw2_scale: Float[ArrayLike, ""] | float = 1.0,
     ) -> Histogram:
@@ -118,8 +118,8 @@ class SoftmaxHistogram(AbstractHistogrammer):
 
     Example:
         >>> x, weight = jnp.array([[0.0, 2.0], [1.0, 0.0]]), jnp.ones(2)
-        >>> SoftmaxHistogram(0.5)(x, weight, jnp.arange(3.0)).sumw.round(3).tolist()
-        [0.899, 1.101]
+        >>> print(SoftmaxHistogram(0.5)(x, weight, jnp.arange(3.0)).sumw.round(3))
+        [0.899 1.101]
     """
 
     temperature: Float[Array, ""] = eqx.field(converter=as_float, metadata=HELD)
@@ -135,7 +135,7 @@ class SoftmaxHistogram(AbstractHistogrammer):
         self,
         x: Float[ArrayLike, "event bin"],
         weight: Float[ArrayLike, " event"],
-        edges: Float[ArrayLike, " bin+1"],
+        edges: Float[ArrayLike, " edge"],
         *,
         sumw2_scale: Float[ArrayLike, ""] | float = 1.0,
     ) -> Histogram:
@@ -169,7 +169,7 @@ class HardHistogram(AbstractHistogrammer):
         self,
         x: Float[ArrayLike, " event"],
         weight: Float[ArrayLike, " event"],
-        edges: Float[ArrayLike, " bin+1"],
+        edges: Float[ArrayLike, " edge"],
         *,
         sumw2_scale: Float[ArrayLike, ""] | float = 1.0,
     ) -> Histogram:
@@ -200,7 +200,7 @@ class ArgmaxHistogram(AbstractHistogrammer):
         self,
         x: Float[ArrayLike, "event bin"],
         weight: Float[ArrayLike, " event"],
-        edges: Float[ArrayLike, " bin+1"],
+        edges: Float[ArrayLike, " edge"],
         *,
         sumw2_scale: Float[ArrayLike, ""] | float = 1.0,
     ) -> Histogram:
@@ -217,9 +217,9 @@ class ArgmaxHistogram(AbstractHistogrammer):
 
 def kernel_mass(
     x: Float[Array, " event"],
-    edges: Float[Array, " bin+1"],
+    edges: Float[Array, " edge"],
     bandwidth: Float[Array, ""],
-) -> Float[Array, "event bin"]:
+) -> Float[Array, "event edge-1"]:
     """Probability of a normal density around each event in each bin.
 
     K_ib = Φ((e_{b+1} − x_i)/h) − Φ((e_b − x_i)/h), as a difference of the small tails
@@ -293,7 +293,7 @@ def _fill(
     index: Int[Array, " event"],
     invalid: Array,
     weight: Float[ArrayLike, " event"],
-    edges: Float[Array, " bin+1"],
+    edges: Float[Array, " edge"],
     sumw2_scale: Float[ArrayLike, ""] | float,
 ) -> Histogram:
     weight = jnp.where(invalid, jnp.nan, as_float(weight))

@@ -1,6 +1,7 @@
 """Bin edges: fixed ones, and ones that are trained without losing their order."""
 
 import abc
+from collections.abc import Sequence
 from typing import final
 
 import equinox as eqx
@@ -19,7 +20,7 @@ class AbstractEdges(eqx.Module):
     """A source of strictly increasing bin edges, in the unit of the observable."""
 
     @abc.abstractmethod
-    def __call__(self) -> Float[Array, " bin+1"]:
+    def __call__(self) -> Float[Array, " edge"]:
         """The edges."""
 
 
@@ -35,12 +36,12 @@ class FixedEdges(AbstractEdges):
         [0.0, 0.5, inf]
     """
 
-    edges: Float[Array, " bin+1"] = eqx.field(converter=as_float, metadata=HELD)
+    edges: Float[Array, " edge"] = eqx.field(converter=as_float, metadata=HELD)
 
     def __check_init__(self):
         check_increasing(self.edges)
 
-    def __call__(self) -> Float[Array, " bin+1"]:
+    def __call__(self) -> Float[Array, " edge"]:
         """The edges."""
         return self.edges
 
@@ -64,8 +65,8 @@ class TrainableEdges(AbstractEdges):
 
     Example:
         >>> edges = TrainableEdges.from_edges([0.0, 0.2, 1.0])
-        >>> edges().round(6).tolist()
-        [0.0, 0.2, 1.0]
+        >>> print(edges().round(6))
+        [0.  0.2 1. ]
     """
 
     logits: Float[Array, " bin"] = eqx.field(converter=as_float)
@@ -100,7 +101,7 @@ class TrainableEdges(AbstractEdges):
     @classmethod
     def from_edges(
         cls,
-        edges: Float[ArrayLike, " bin+1"],
+        edges: ArrayLike | Sequence[float],
         *,
         low: float | None = None,
         high: float | None = None,
@@ -120,8 +121,8 @@ class TrainableEdges(AbstractEdges):
 
         Example:
             >>> edges = TrainableEdges.from_edges([-np.inf, 0.3, np.inf], low=0, high=1)
-            >>> edges().round(6).tolist(), edges.logits.shape
-            ([-inf, 0.3, inf], (2,))
+            >>> print(edges().round(6))
+            [-inf  0.3  inf]
         """
         finite = np.array(edges, dtype=float)
         check_increasing(finite)
@@ -151,7 +152,7 @@ class TrainableEdges(AbstractEdges):
             overflow=overflow,
         )
 
-    def __call__(self) -> Float[Array, " bin+1"]:
+    def __call__(self) -> Float[Array, " edge"]:
         """The edges."""
         spare = self.high - self.low - self.logits.shape[0] * self.minimum_width
         widths = self.minimum_width + spare * jax.nn.softmax(self.logits)

@@ -30,9 +30,9 @@ class Histogram(eqx.Module):
         ([3.0, 2.0], [(0.0, 0.5), (0.5, 1.0)])
     """
 
-    edges: Float[Array, " bin+1"] = eqx.field(converter=jnp.asarray)
-    sumw: Float[Array, " bin"] = eqx.field(converter=jnp.asarray)
-    sumw2: Float[Array, " bin"] = eqx.field(converter=jnp.asarray)
+    edges: Float[Array, " edge"] = eqx.field(converter=jnp.asarray)
+    sumw: Float[Array, " edge-1"] = eqx.field(converter=jnp.asarray)
+    sumw2: Float[Array, " edge-1"] = eqx.field(converter=jnp.asarray)
 
     def __check_init__(self):
         n_edges = jnp.shape(self.edges)[-1]
