@@ -59,6 +59,24 @@ def observable_map(
         x_name: name and unit of the abscissa.
         y_name: name and unit of the ordinate.
         ax: where to draw; it gives room to the colour bar.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> x, y = np.linspace(0, 1, 5), np.linspace(0, 1, 4)
+        >>> drawn = observable_map(
+        ...     x,
+        ...     y,
+        ...     x * y[:, None],
+        ...     edges=[0.0, 0.25, 1.0],
+        ...     events={"signal": np.ones((1, 2))},
+        ...     colours={"signal": "red"},
+        ...     observable="Network output",
+        ...     x_name="$x$ [GeV]",
+        ...     y_name="$y$ [GeV]",
+        ...     ax=Figure().add_subplot(),
+        ... )
+        >>> drawn.boundaries.levels.tolist()
+        [0.25]
     """
     x, y, z, edges = (np.asarray(values) for values in (x, y, z, edges))
     finite = edges[np.isfinite(edges)]

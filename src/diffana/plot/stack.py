@@ -100,6 +100,23 @@ def stacked_histogram(
     Raises:
         ValueError: if there is no sample, edges differ, a yield is not finite, or a
             signal or a variation belongs to no sample.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> nominal = Histogram(edges=[0.0, 1.0, 2.0], sumw=[4.0, 1.0], sumw2=[1, 1])
+        >>> up = Histogram(edges=[0.0, 1.0, 2.0], sumw=[5.0, 1.0], sumw2=[1, 1])
+        >>> ax, ax_ratio = Figure().subplots(2, 1, sharex=True)
+        >>> drawn = stacked_histogram(
+        ...     {"background": nominal},
+        ...     signals=(),
+        ...     variations={("background", "scale"): (up, nominal)},
+        ...     colours={"background": "blue", "scale": "purple"},
+        ...     observable="mass [GeV]",
+        ...     ax=ax,
+        ...     ax_ratio=ax_ratio,
+        ... )
+        >>> drawn.ratio.variations["scale"].up.get_data().values.tolist()
+        [1.25, 1.0]
     """
     _check(histograms, signals, variations)
     content = _content(histograms, signals, variations)

@@ -138,6 +138,12 @@ def label(
         luminosity: integrated luminosity that yields are scaled to, in fb⁻¹.
         energy: centre-of-mass energy of the collisions, in TeV.
         ax: the uppermost axes of the figure.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure().add_subplot()
+        >>> label("Simulation", luminosity=20.3, energy=8, ax=ax).text.get_text()
+        'Simulation'
     """
     amount = "" if luminosity is None else rf"{luminosity:g} fb$^{{\mathrm{{-1}}}}$"
     collisions = "" if energy is None else f"{energy:g} TeV"
@@ -162,7 +168,14 @@ class RatioAxes(NamedTuple):
 
 
 def ratio_axes(figure: FigureBase) -> RatioAxes:
-    """Divide an empty figure, or part of a figure, for `stacked_histogram`."""
+    """Divide an empty figure, or part of a figure, for `stacked_histogram`.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> main, ratio = ratio_axes(Figure())
+        >>> main.get_subplotspec().rowspan, ratio.get_subplotspec().rowspan
+        (range(0, 1), range(1, 2))
+    """
     grid = figure.add_gridspec(2, 1, height_ratios=(3, 1.2), hspace=0)
     main = figure.add_subplot(grid[0])
     ratio = figure.add_subplot(grid[1], sharex=main)

@@ -50,6 +50,14 @@ def loss_curve(
         progress_name: label of the abscissa.
         loss_name: label of the ordinate.
         ax: where to draw.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> loss, refused = [3.0, np.nan, 1.0], [False, True, False]
+        >>> ax = Figure().add_subplot()
+        >>> drawn = loss_curve([1, 2, 3], loss, refused, window=3, ax=ax)
+        >>> drawn.running_mean.get_ydata().tolist()
+        [3.0, 2.0, 1.0]
     """
     progress, loss = np.asarray(progress), np.asarray(loss)
     refused = np.asarray(refused)
@@ -114,6 +122,13 @@ def metric_curve(
 
     Raises:
         ValueError: if `selected` is none of the epochs.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure().add_subplot()
+        >>> drawn = metric_curve([1, 2], [0.2, 0.1], name="cls", selected=2, ax=ax)
+        >>> drawn.selected.get_ydata().tolist(), ax.get_yscale()
+        ([0.1], 'log')
     """
     epoch, values = np.asarray(epoch), np.asarray(values)
     chosen = epoch == selected
@@ -156,6 +171,17 @@ def metric_curves(
         metrics: values after each epoch by name of the metric.
         selected: the epoch that was selected, one of `epoch`.
         axes: one for each metric, from top to bottom.
+
+    Raises:
+        ValueError: if there are not as many axes as metrics, or `selected` is none of
+            the epochs.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> metrics = {"cls": [0.2, 0.1], "sigma_mu": [0.5, 0.4]}
+        >>> axes = Figure().subplots(2, 1, sharex=True)
+        >>> list(metric_curves([1, 2], metrics, selected=2, axes=axes))
+        ['cls', 'sigma_mu']
     """
     artists = {
         name: metric_curve(epoch, values, name=name, selected=selected, ax=ax)
