@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffana.data.events import Events
+from diffana.data import Events
 from diffana.errors import DataError
 from diffana.histfactory import HistFactory, Layout, Templates
 from diffana.histogram import (

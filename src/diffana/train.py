@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from diffana.analysis import NOMINAL, Analysis
-from diffana.data.events import Events, batches
+from diffana.data import Events, batches
 from diffana.errors import RESULTS, TrainingError
 from diffana.fit import Minimiser
 from diffana.histogram import AbstractSchedule

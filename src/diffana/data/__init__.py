@@ -1,1 +1,19 @@
 """Simulated events: from files or generators to the arrays an analysis trains on."""
+
+from diffana.data.events import (
+    Events as Events,
+    batches as batches,
+    check_events as check_events,
+    split as split,
+)
+from diffana.data.expressions import columns_of as columns_of, evaluate as evaluate
+from diffana.data.readers import (
+    AbstractReader as AbstractReader,
+    CsvReader as CsvReader,
+    NpzReader as NpzReader,
+    ParquetReader as ParquetReader,
+    open_reader as open_reader,
+)
+from diffana.data.table import Table as Table
+from diffana.data.toys import gaussian_blobs as gaussian_blobs
+from diffana.data.variations import tau_energy_scale as tau_energy_scale
