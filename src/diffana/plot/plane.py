@@ -105,7 +105,14 @@ def observable_map(
     ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xlabel=x_name, ylabel=y_name)
     legend = None
     if points:
+        # Below the plane: inside, it would hide events and boundaries.
         legend = ax.legend(
-            loc="best", markerscale=3, frameon=True, framealpha=1, fancybox=False
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.16),
+            ncols=2,
+            columnspacing=1.0,
+            handletextpad=0.2,
+            markerscale=3,
+            frameon=False,
         )
     return MapArtists(mesh, boundaries, points, colour_bar, legend)
