@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from diffana.histogram import KeepAbove, KeepBelow, Selection
+from diffana.histogram import HeldCut, KeepAbove, KeepBelow, Selection
 from diffana.trainable import trainable
 
 
@@ -88,3 +88,12 @@ def test_threshold_trains_and_slope_does_not():
 def test_slope_must_be_positive(slope):
     with pytest.raises(ValueError, match="slope is"):
         KeepBelow(1.0, slope, 0)
+
+
+def test_held_cut_selects_alike_and_does_not_train():
+    cut = KeepAbove(25.0, 0.3, 1)
+    held = HeldCut(cut)
+    assert jax.tree.leaves(trainable(held)) == [False, False]
+    for event in EVENTS:
+        assert held.soft(event) == cut.soft(event)
+        assert held.hard(event) == cut.hard(event)
