@@ -3,9 +3,8 @@
 from typing import final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Float, Scalar
 
 from . import poisson
 from .layout import Layout
@@ -87,21 +86,6 @@ class Constraints(eqx.Module):
             .set(self.factor * params[layout.poisson_par])
         )
 
-    def sample(
-        self, params: Float[Array, " par"], key: PRNGKeyArray
-    ) -> Float[Array, " aux"]:
-        """Auxiliary measurements drawn at `params`."""
-        layout = self.layout
-        gaussian_key, poisson_key = jax.random.split(key)
-        noise = jax.random.normal(gaussian_key, self.sigma.shape, params.dtype)
-        return (
-            jnp.zeros_like(self.auxdata)
-            .at[layout.gaussian_aux]
-            .set(params[layout.gaussian_par] + self.sigma * noise)
-            .at[layout.poisson_aux]
-            .set(poisson.sample(self.factor * params[layout.poisson_par], poisson_key))
-        )
-
 
 def constraints(templates: Templates, layout: Layout) -> Constraints:
     """Constraint terms that go with `templates`.
@@ -135,10 +119,12 @@ def _shapesys_factor(
     """(ν/δ)² of the γ of `shapesys`, and which of them lack yield or uncertainty."""
     yields = templates.nominal[layout.shapesys_cell]
     empty = (yields <= 0) | (templates.shapesys <= 0)
-    ratio = jnp.where(empty, 1.0, yields) / jnp.where(empty, 1.0, templates.shapesys)
+    uncertainty = jnp.where(empty, 1.0, templates.shapesys)
+    # Not the square of the ratio: pyhf's rounding makes exported data equal.
+    count = jnp.where(empty, 1.0, yields) ** 2 / uncertainty**2
     n_par = len(layout.parameters)
     return (
-        jnp.ones(n_par).at[layout.shapesys_par].set(ratio**2),
+        jnp.ones(n_par).at[layout.shapesys_par].set(count),
         jnp.zeros(n_par, bool).at[layout.shapesys_par].set(empty),
     )
 

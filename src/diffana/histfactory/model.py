@@ -144,10 +144,24 @@ class HistFactory(AbstractLikelihood):
 
         NaN marks the bins whose expected yield is negative.
         """
-        main_key, aux_key = jax.random.split(key)
-        counts = poisson.sample(self.expected_actualdata(params), main_key)
-        terms = constraints(self.templates, self.layout)
-        return jnp.concatenate([counts, terms.sample(params, aux_key)])
+        layout, terms = self.layout, constraints(self.templates, self.layout)
+        count_key, noise_key = jax.random.split(key)
+        rates, auxdata = (
+            self.expected_actualdata(params),
+            terms.expected_auxdata(params),
+        )
+        # Both kinds of counts in one draw: the sampler is slow to compile.
+        counts = poisson.sample(
+            jnp.concatenate([rates, auxdata[layout.poisson_aux]]), count_key
+        )
+        noise = jax.random.normal(noise_key, terms.sigma.shape, terms.sigma.dtype)
+        auxdata = (
+            auxdata.at[layout.gaussian_aux]
+            .add(terms.sigma * noise)
+            .at[layout.poisson_aux]
+            .set(counts[layout.n_bins :])
+        )
+        return jnp.concatenate([counts[: layout.n_bins], auxdata])
 
     def _split(
         self, params: Float[Array, " par"], data: Float[Array, " data"]

@@ -6,8 +6,8 @@ The sum runs over the cells of the bin, Δ are the `histosys` differences, f the
 `normsys` factors, and the last two products run over the parameters that scale the
 whole row (`normfactor`, `lumi`) or the cell alone (`shapefactor`, `shapesys`,
 `staterror`). Products run over gathered factors padded with 1: a scatter that
-multiplies cannot be differentiated where positions repeat. Products of parameters stay
-exact, with all their derivatives, where a parameter is 0, as a signal strength often is.
+multiplies cannot be differentiated where positions repeat. Products of parameters are
+exact, with all their derivatives, where a parameter is 0, as a signal strength may be.
 
 Derivatives are collected on an axis with one more entry than there are parameters: the
 constant 1 that pads the products comes first, and is dropped at the end.

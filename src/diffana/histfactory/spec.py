@@ -111,7 +111,8 @@ def to_spec(model: HistFactory) -> dict[str, Any]:
     attributes that the measurement gave.
 
     Raises:
-        SpecificationError: naming a template that is not finite.
+        SpecificationError: naming a template that is not finite, or a width that pyhf
+            cannot hold.
 
     Example:
         >>> import pyhf
@@ -132,9 +133,9 @@ def to_spec(model: HistFactory) -> dict[str, Any]:
             for channel, entries in samples.items()
         ],
         "parameters": [
-            _parameter_spec(model, parameter_set)
+            parameter
             for parameter_set in layout.parameter_sets
-            if parameter_set.given
+            if len(parameter := _parameter_spec(model, parameter_set)) > 1
         ],
     }
 
@@ -264,6 +265,9 @@ def _parameter_spec(model: HistFactory, parameter_set: ParameterSet) -> dict[str
         "factors": _numbers(templates.factor[poisson], where),
     }
     given = {key: attributes[key] for key in parameter_set.given}
+    free_width = gaussian & ~np.asarray(layout.sigma_derived)
+    if "sigmas" not in given and np.any(np.asarray(templates.sigma)[free_width] != 1):
+        raise SpecificationError(f"{where}: pyhf knows no other width than 1")
     return {"name": parameter_set.name, **given}
 
 
