@@ -45,12 +45,13 @@ class ProfileScan(eqx.Module):
     def q0(self) -> Scalar:
         """q_0 for discovery, equation 12; meaningful for poi_test = 0."""
         drop = self.background.best_twice_nll - self.free.best_twice_nll
-        return jnp.where(self.poi_hat >= 0, drop, 0.0)
+        # The comparison is false for nan, so that a failed fit stays visible.
+        return jnp.where(self.poi_hat < 0, 0.0, drop)
 
     @property
     def qmu(self) -> Scalar:
         """q_mu for upper limits, equation 14."""
-        return jnp.where(self.poi_hat <= self.poi_test, self.tmu, 0.0)
+        return jnp.where(self.poi_hat > self.poi_test, 0.0, self.tmu)
 
     @property
     def qmu_tilde(self) -> Scalar:
@@ -61,7 +62,7 @@ class ProfileScan(eqx.Module):
             self.free.best_twice_nll,
         )
         above = self.conditional.best_twice_nll - physical
-        return jnp.where(self.poi_hat <= self.poi_test, above, 0.0)
+        return jnp.where(self.poi_hat > self.poi_test, 0.0, above)
 
 
 def profile(
