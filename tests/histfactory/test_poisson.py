@@ -27,13 +27,12 @@ def test_edges_match_pyhf(count, rate):
     np.testing.assert_allclose(got, want, rtol=1e-14, atol=1e-15)
 
 
-@pytest.mark.parametrize("count", [0.0, 2.5])
-def test_derivatives(count):
-    args = (jnp.array([count]), jnp.array([1.7]))
+def test_derivatives():
+    args = (jnp.array([0.0, 2.5]), jnp.array([1.7, 1.7]))
     check_grads(jax.jit(poisson.twice_nll), args, 2, ("fwd", "rev"), rtol=1e-5)
     slope = jax.grad(lambda rate: poisson.twice_nll(args[0], rate).sum())
     np.testing.assert_allclose(poisson.slope(*args), slope(args[1]), rtol=1e-14)
-    bend = jax.jacfwd(slope)(args[1])[0]
+    bend = jnp.diagonal(jax.jit(jax.jacfwd(slope))(args[1]))
     np.testing.assert_allclose(poisson.bend(*args), bend, rtol=1e-14)
 
 
@@ -42,8 +41,9 @@ def test_an_empty_bin_without_rate_has_finite_derivatives(derivative):
     zero = jnp.zeros(1)
     for argument in (0, 1):
         first = derivative(poisson.twice_nll, argnums=argument)
+        second = derivative(first, argnums=argument)
         assert np.isfinite(first(zero, zero)).all()
-        assert np.isfinite(derivative(first, argnums=argument)(zero, zero)).all()
+        assert np.isfinite(jax.jit(second)(zero, zero)).all()
     assert poisson.slope(zero, zero) == 2.0
     assert poisson.bend(zero, zero) == 0.0
 
