@@ -1,4 +1,4 @@
-"""The analysis of a configuration: structure of the likelihood, observables, regions."""
+"""The analysis of a configuration: likelihood, observables, regions."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -299,15 +299,20 @@ def _histogrammer(config: Config, region: RegionSection) -> AbstractHistogrammer
             f"region {region.name!r}: a softmax histogram needs a network, but the "
             f"region bins the column {region.variable!r}"
         )
-    return SoftmaxHistogram(schedule(section.temperature)(0.0), chunk=section.chunk_size)
+    return SoftmaxHistogram(
+        schedule(section.temperature)(0.0), chunk=section.chunk_size
+    )
 
 
 def _cut(cut: CutSection, columns: Sequence[str]) -> AbstractCut:
     column, slope = columns.index(cut.variable), schedule(cut.slope)(0.0)
-    if cut.above is not None:
-        built = KeepAbove(threshold=cut.above, slope=slope, column=column)
-    else:
-        built = KeepBelow(threshold=cut.below, slope=slope, column=column)
+    match cut:
+        case CutSection(above=float(above)):
+            built = KeepAbove(threshold=above, slope=slope, column=column)
+        case CutSection(below=float(below)):
+            built = KeepBelow(threshold=below, slope=slope, column=column)
+        case _:
+            raise TypeError(f"the cut on {cut.variable!r} has no threshold")
     return built if cut.trainable else HeldCut(built)
 
 

@@ -21,7 +21,7 @@ from diffana.data.events import Events
 from diffana.data.expressions import columns_of, evaluate
 from diffana.data.readers import open_reader
 from diffana.data.table import Table
-from diffana.data.toys import gaussian_blobs
+from diffana.data.toys import BLOB_MEANS, gaussian_blobs
 from diffana.data.variations import tau_energy_scale
 from diffana.errors import DataError
 
@@ -115,20 +115,27 @@ def _file(config: Config, sample_path: str) -> Path:
     return Path(template.replace("{SamplePath}", sample_path))
 
 
-def _needed_columns(config: Config) -> tuple[str, ...] | None:
-    """Columns to read; None for all, which recomputed features may depend on."""
-    variations = [
-        variation
-        for systematic in config.systematics or ()
-        if isinstance(systematic, NormPlusShapeSystematic)
-        for variation in (systematic.up, systematic.down)
-    ]
-    if any(isinstance(variation, OtherFeatures) for variation in variations):
-        return None
+def _needed_columns(config: Config, path: str) -> tuple[str, ...] | None:
+    """Columns to read from a file; None for all, which recomputed features may need.
+
+    A sample's own expressions concern its own files only: observed data, for one, have
+    no column of weights.
+    """
     expressions = [region.filter for region in config.regions]
-    expressions += [sample.filter for sample in config.samples]
-    expressions += [sample.weight for sample in config.samples]
-    expressions += [v.weight for v in variations if isinstance(v, OtherWeight)]
+    for sample in config.samples:
+        variations = [
+            variation
+            for systematic in shape_systematics(config, sample)
+            for variation in (systematic.up, systematic.down)
+        ]
+        simulated = [v for v in variations if isinstance(v, OtherSample)]
+        if path in _paths(sample):
+            if any(isinstance(variation, OtherFeatures) for variation in variations):
+                return None
+            expressions += [v.weight for v in variations if isinstance(v, OtherWeight)]
+        elif not any(path in variation.sample_path for variation in simulated):
+            continue
+        expressions += [sample.filter, sample.weight]
     columns = list(feature_columns(config))
     for expression in expressions:
         columns += sorted(columns_of(expression)) if expression else []
@@ -164,13 +171,15 @@ class _Tables:
         config = self._config
         if config.generator is not None:
             blobs = gaussian_blobs(
-                n_events=config.generator.events_per_blob, seed=config.general.seed
+                {path: BLOB_MEANS[path]},
+                n_events=config.generator.events_per_blob,
+                seed=config.general.seed,
             )
             return blobs[path]
         reader = open_reader(
             _file(config, path), tree, missing=config.input.missing_value
         )
-        return reader.read(_needed_columns(config))
+        return reader.read(_needed_columns(config, path))
 
 
 class _Population(NamedTuple):
@@ -250,8 +259,7 @@ def _populations(
         for direction, variation in (("up", systematic.up), ("down", systematic.down))
         if not isinstance(variation, Symmetrized)
     ]
-    raw = tables.joined(_paths(sample), sample.tree)
-    raw = raw.rows(_mask(sample.filter, raw))
+    raw = _own_events(sample, tables.joined(_paths(sample), sample.tree))
     source = f"{sample.name}/nominal"
     if any(isinstance(variation, OtherFeatures) for _, variation in variations):
         # The features of a file are rounded, recomputed ones are not: the nominal ones
@@ -259,7 +267,7 @@ def _populations(
         nominal = tau_energy_scale(raw, 1.0)
     else:
         nominal = raw
-    weight, scale = _weights(sample, nominal, sample.weight)
+    weight, scale = _weights(sample, nominal)
     yield _Population("nominal", source, nominal, weight)
     for name, variation in variations:
         match variation:
@@ -270,24 +278,30 @@ def _populations(
                 varied = scale * _numbers(variation.weight, nominal)
                 yield _Population(name, source, nominal, varied)
             case OtherSample():
-                table = tables.joined(
-                    variation.sample_path, variation.tree or sample.tree
-                )
-                table = table.rows(_mask(sample.filter, table))
-                other, _ = _weights(sample, table, sample.weight)
+                tree = variation.tree or sample.tree
+                table = _own_events(sample, tables.joined(variation.sample_path, tree))
+                other, _ = _weights(sample, table)
                 yield _Population(name, f"{sample.name}/{name}", table, other)
 
 
+def _own_events(sample: SampleSection, table: Table) -> Table:
+    """The events of `table` that belong to `sample`."""
+    own = table.rows(_mask(sample.filter, table))
+    if not len(own):
+        raise DataError(
+            f"{table.origin}, sample {sample.name!r}: none of {len(table)} events "
+            f"passes the Filter {sample.filter!r}"
+        )
+    return own
+
+
 def _weights(
-    sample: SampleSection, table: Table, expression: str | None
+    sample: SampleSection, table: Table
 ) -> tuple[Float[np.ndarray, " event"], float]:
     """Weights at the target luminosity, and the factor that took them there."""
-    raw = np.ones(len(table)) if expression is None else _numbers(expression, table)
-    if not np.isfinite(raw).all():
-        raise DataError(
-            f"{table.origin}, sample {sample.name!r}: the weight {expression!r} is not "
-            f"finite for {np.count_nonzero(~np.isfinite(raw))} of {len(raw)} events"
-        )
+    raw = (
+        np.ones(len(table)) if sample.weight is None else _numbers(sample.weight, table)
+    )
     if sample.yield_ is None:
         return raw, 1.0
     total = raw.sum()

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from diffana import assemble
 from diffana.analysis import Analysis
 from diffana.config import Config
-from diffana.data.events import Events, check_events, split
+from diffana.data.events import Events, batches, check_events, split
+from diffana.errors import SpecificationError
 from diffana.train import Epoch, Trainer, first_epoch
 
 
@@ -59,10 +60,14 @@ def prepare(config: Config) -> Prepared:
     for part in ("train", "validation", "test"):
         for region, number in n_bins.items():
             inside = [one for one in portions[part] if one.region == region]
+            if not inside:
+                raise SpecificationError(f"region {region!r}: no sample appears in it")
             check_events(inside, number)
-    analysis = assemble.analysis(config, portions["train"])
     n_events = sum(len(one) for one in portions["train"])
     n_batches = math.ceil(n_events / config.train.batch_size)
+    # Batches that cannot be dealt are found now, before there is a run folder.
+    batches(portions["train"], n_batches, config.general.seed, 0)
+    analysis = assemble.analysis(config, portions["train"])
     trainer = assemble.trainer(config, analysis, n_batches * config.train.epochs)
     return Prepared(
         train=portions["train"],
