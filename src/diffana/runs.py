@@ -109,6 +109,21 @@ class Run:
         except ValueError as error:
             raise RunError(f"{self.provenance} is damaged") from error
 
+    def check_inputs(self, paths: Iterable[Path]) -> None:
+        """Make sure that files are still those that the run was trained on.
+
+        Raises:
+            RunError: naming the first file that is not, or that cannot be read.
+        """
+        before = {
+            file["path"]: file["sha256"] for file in self.read_provenance()["inputs"]
+        }
+        for path in paths:
+            if before.get(str(path)) != _fingerprint(path)["sha256"]:
+                raise RunError(
+                    f"{path} is not the file that {self.folder} was trained on"
+                )
+
     def record(self, step: int, values: Mapping[str, Any]) -> None:
         """Append a line to the metrics; it is on the disk when this returns.
 
@@ -199,13 +214,12 @@ def create(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
     return Run(folder)
 
 
-def reopen(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
-    """The folder of an interrupted run, to go on with.
+def open_interrupted(folder: Path, *, config: str) -> Run:
+    """The folder of an interrupted run, to look at; nothing is written.
 
     Args:
         folder: the run folder.
         config: resolved configuration; must be that of the run.
-        provenance: what `describe` returns now; added to the file of the run.
 
     Raises:
         RunError: if there is no such run, if it has finished, or if it has another
@@ -221,6 +235,21 @@ def reopen(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
                 f"{folder} has another configuration; {run.config}, line {number}: "
                 f"{lines[0].strip()!r} was run, {lines[1].strip()!r} is given"
             )
+    return run
+
+
+def reopen(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
+    """The folder of an interrupted run, to go on with.
+
+    Args:
+        folder: the run folder.
+        config: resolved configuration; must be that of the run.
+        provenance: what `describe` returns now; added to the file of the run.
+
+    Raises:
+        RunError: as `open_interrupted`.
+    """
+    run = open_interrupted(folder, config=config)
     try:
         history = json.loads(run.provenance.read_bytes())
         resumed = [*history.get("resumed", []), provenance]

@@ -1,5 +1,6 @@
 """`diffana evaluate`: results of the selected model on test events."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from diffana import assemble, config as configuration, runs
 from diffana.analysis import Analysis, Outputs
 from diffana.config import Config
 from diffana.data.events import Events
-from diffana.errors import RESULTS, RunError
+from diffana.errors import RESULTS
 from diffana.histfactory import HistFactory, modifier_settings, to_workspace
 from diffana.histfactory.judge import judge
 from diffana.infer import (
@@ -45,7 +46,7 @@ def evaluate(folder: Path, *, console: Console) -> None:
     """
     run = runs.open_finished(folder)
     config = configuration.load(run.config)
-    _same_inputs(run, config)
+    run.check_inputs(assemble.input_files(config))
     evaluate_run(run, config, prepare(config), console)
 
 
@@ -64,10 +65,7 @@ def evaluate_run(
         workspace,
         modifier_settings=modifier_settings(likelihood),
         poi_test=POI_TEST,
-        starts={
-            "CLs": _start(limit, likelihood),
-            "p0": _start(discovery, likelihood),
-        },
+        starts=_starts({"CLs": limit, "p0": discovery}, likelihood),
     )
     summary = {
         "epoch": meta["epoch"],
@@ -113,13 +111,17 @@ def _expected(likelihood: HistFactory) -> tuple[AsimovTest, AsimovTest]:
     return first, second
 
 
-def _start(test: AsimovTest, likelihood: HistFactory) -> list[float] | None:
-    """Best fit for pyhf to begin with; None if ours was not certified."""
-    if test.fit.result != RESULTS.successful:
-        return None
+def _starts(
+    tests: Mapping[str, AsimovTest], likelihood: HistFactory
+) -> dict[str, list[float]]:
+    """Certified best fits for pyhf to begin with."""
     # pyhf refuses a start outside its bounds, be it by rounding.
-    parameters = likelihood.parameters
-    return np.clip(test.fit.bestfit, parameters.lower, parameters.upper).tolist()
+    lower, upper = likelihood.parameters.lower, likelihood.parameters.upper
+    return {
+        name: np.clip(test.fit.bestfit, lower, upper).tolist()
+        for name, test in tests.items()
+        if test.fit.result == RESULTS.successful
+    }
 
 
 def _observations(
@@ -132,13 +134,3 @@ def _observations(
     for events, histogram in zip(observed, analysis.histograms(observed), strict=True):
         data = data.at[likelihood.layout.bins(events.region)].set(histogram.sumw)
     return data
-
-
-def _same_inputs(run: runs.Run, config: Config) -> None:
-    before = {file["path"]: file["sha256"] for file in run.read_provenance()["inputs"]}
-    now = runs.describe(seed=0, inputs=assemble.input_files(config))["inputs"]
-    for file in now:
-        if before.get(file["path"]) != file["sha256"]:
-            raise RunError(
-                f"{file['path']} is not the file that {run.folder} was trained on"
-            )

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -165,9 +166,7 @@ def _histogram(
     plot.label("Simulation", ax=axes.main)
 
 
-def _down(
-    found: dict[tuple[str, str], Histogram], sample: str, name: str
-) -> Histogram:
+def _down(found: dict[tuple[str, str], Histogram], sample: str, name: str) -> Histogram:
     """The downward variation, mirrored from the upward one if it is symmetrised."""
     if (sample, f"{name}/down") in found:
         return found[sample, f"{name}/down"]
@@ -187,8 +186,9 @@ def _plane(
     events = [one for one in prepared.test if one.region == region.name]
     names = [events[0].columns[column] for column in summary.columns]
     points = {
-        f"{one.sample}, {one.variation}" if one.variation != NOMINAL else one.sample:
-        np.asarray(one.features)[np.flatnonzero(one.weight)[:N_SHOWN]][
+        f"{one.sample}, {one.variation}"
+        if one.variation != NOMINAL
+        else one.sample: np.asarray(one.features)[np.flatnonzero(one.weight)[:N_SHOWN]][
             :, [column_x, column_y]
         ]
         for one in events
@@ -199,7 +199,7 @@ def _plane(
     x, y = np.linspace(low - margin, high + margin, N_GRID).T
     grid = np.zeros((N_GRID**2, len(events[0].columns)))
     grid[:, column_x], grid[:, column_y] = (a.ravel() for a in np.meshgrid(x, y))
-    values = np.asarray(summary(grid))
+    values = np.asarray(summary(jnp.asarray(grid)))
     if values.ndim > 1:
         values = np.argmax(values, axis=1)
     side = math.isqrt(len(values))

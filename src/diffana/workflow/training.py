@@ -39,13 +39,14 @@ def train(
         DiffanaError: if the input cannot be used, the run folder is in the way, or too
             many updates in a row were refused.
     """
-    if not resume and folder.exists():
+    text = configuration.dump(config)
+    inputs = assemble.input_files(config)
+    if resume:
+        runs.open_interrupted(folder, config=text).check_inputs(inputs)
+    elif folder.exists():
         raise RunError(f"{folder} exists; a run never overwrites anything")
     prepared = prepare(config)
-    text = configuration.dump(config)
-    provenance = runs.describe(
-        seed=config.general.seed, inputs=assemble.input_files(config)
-    )
+    provenance = runs.describe(seed=config.general.seed, inputs=inputs)
     if resume:
         run = runs.reopen(folder, config=text, provenance=provenance)
         begin = _continue(run, prepared)
