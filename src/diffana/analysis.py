@@ -175,7 +175,13 @@ class Analysis(eqx.Module):
                     f"region {region.name!r} histograms {region.summary!r}, but there "
                     f"are {', '.join(self.summaries)}"
                 )
-            self.model.layout.bins(region.name)
+            bins = self.model.layout.bins(region.name)
+            filled, expected = len(region.edges()) - 1, bins.stop - bins.start
+            if filled != expected:
+                raise ValueError(
+                    f"region {region.name!r} has {filled} bins, but its channel in the "
+                    f"likelihood has {expected}"
+                )
 
     @property
     def hard(self) -> "Analysis":
@@ -238,7 +244,9 @@ class Analysis(eqx.Module):
         values: list[Array] = [jnp.zeros(0)] * len(events)
         logits: list[Array | None] = [None] * len(events)
         for name, summary in self.summaries.items():
-            mine = [i for i, e in enumerate(events) if regions[e.region].summary == name]
+            mine = [
+                i for i, e in enumerate(events) if regions[e.region].summary == name
+            ]
             if not mine:
                 continue
             features = jnp.concatenate([jnp.asarray(events[i].features) for i in mine])

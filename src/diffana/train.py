@@ -1,7 +1,7 @@
 """Training: one compiled step, hard metrics, selection of the best model.
 
 Everything here is a function of its arguments. The loop is a generator: whoever drives
-it owns files and progress bars, and a state that it was given once continues bit for bit.
+it owns files and progress bars, and a state that it was given once goes on bit for bit.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,7 +158,7 @@ class Trainer(eqx.Module):
         (value, result), gradient = eqx.filter_value_and_grad(objective, has_aux=True)(
             weights
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         accepted = (result == RESULTS.successful) & jnp.isfinite(norm)
         silent = (result == RESULTS.successful) & ~accepted
         updates, memory = self.optimiser.update(gradient, state.optimiser, weights)
@@ -242,7 +242,7 @@ def train(
         seed: decides which events form a batch.
         metrics: hard metrics by name; lower is better.
         selection: name of the metric that chooses the best analysis.
-        max_failed_steps: refused updates in a row with which training stops.
+        max_failed_steps: refused updates in a row that are put up with.
         on_step: called after every update.
 
     Raises:
