@@ -383,6 +383,15 @@ def _solve(
     *,
     minimiser: Minimiser,
 ) -> tuple[Scalar, _Solution]:
+    """Value and place of the lowest certified minimum, with their derivatives."""
+    return _lowest(problem, starts, minimiser)
+
+
+# Compiled as a unit, the search is traced once however often it is transformed.
+@eqx.filter_jit
+def _lowest(
+    problem: _Problem, starts: Float[Array, "start par"], minimiser: Minimiser
+) -> tuple[Scalar, _Solution]:
     """Value and place of the lowest certified minimum over all starts."""
 
     def run(start):

@@ -172,6 +172,9 @@ def asimov_tests(
             likelihood, params, poi_test, minimiser=minimiser, throw=False
         )
 
+    if len(distinct) == 1:
+        # Without the batch axis the program compiles in two thirds of the time.
+        return {distinct[0]: run(distinct[0].poi_true, distinct[0].poi_test)}
     tests = jax.vmap(run)(
         jnp.array([asked.poi_true for asked in distinct]),
         jnp.array([asked.poi_test for asked in distinct]),
