@@ -151,12 +151,22 @@ def _modifiers(
         if _applies(factor.samples, sample.name)
         and _applies(factor.regions, region.name)
     ]
-    for systematic in config.systematics or ():
-        if not (
-            _applies(systematic.samples, sample.name)
-            and _applies(systematic.regions, region.name)
-        ):
-            continue
+    acting = [
+        systematic
+        for systematic in config.systematics or ()
+        if _applies(systematic.samples, sample.name)
+        and _applies(systematic.regions, region.name)
+    ]
+    by_parameter: dict[str, str] = {}
+    for systematic in acting:
+        other = by_parameter.setdefault(systematic.parameter, systematic.name)
+        if other != systematic.name:
+            raise SpecificationError(
+                f"region {region.name!r}, sample {sample.name!r}: the systematics "
+                f"{other!r} and {systematic.name!r} change it by the same parameter "
+                f"{systematic.parameter!r}; give one of them another ModifierName"
+            )
+    for systematic in acting:
         if isinstance(systematic, NormalizationSystematic):
             hi, lo = systematic.up.normalization, systematic.down.normalization
             norm, shape = {"hi": 1 + hi, "lo": 1 + lo}, None

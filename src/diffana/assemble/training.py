@@ -15,6 +15,7 @@ from diffana.config import (
     BkdeHistogram,
     ClsLoss,
     Config,
+    EmptyBinsLoss,
     FisherLoss,
     P0Loss,
     SgdOptimizer,
@@ -29,6 +30,7 @@ from diffana.losses import (
     AsimovSignificance,
     BinaryCrossEntropy,
     Cls,
+    EmptyBins,
     LogGeneralisedVariance,
     SigmaMu,
     Significance,
@@ -72,6 +74,8 @@ def _loss(section) -> AbstractLoss:
             return LogGeneralisedVariance(parameters=section.parameters or ())
         case AsimovSignificanceLoss():
             return AsimovSignificance()
+        case EmptyBinsLoss():
+            return EmptyBins(threshold=section.threshold)
         case BceLoss() | BceAugmentedLoss():
             return BinaryCrossEntropy(augmented=isinstance(section, BceAugmentedLoss))
         case _:

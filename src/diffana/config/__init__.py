@@ -28,6 +28,7 @@ from diffana.config.learning import (
     BkdeHistogram as BkdeHistogram,
     ClsLoss as ClsLoss,
     CutSection as CutSection,
+    EmptyBinsLoss as EmptyBinsLoss,
     FisherLoss as FisherLoss,
     P0Loss as P0Loss,
     RegionSection as RegionSection,

@@ -185,6 +185,18 @@ class AsimovSignificanceLoss(Section):
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
 
 
+class EmptyBinsLoss(Section):
+    """Penalty on bins whose background rests on too few simulated events."""
+
+    type: Literal["empty_bins"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    threshold: PositiveFloat = Field(
+        default=0.3,
+        description="Relative statistical uncertainty of the background of a bin that "
+        "costs nothing.",
+    )
+
+
 class BceLoss(Section):
     """Binary cross-entropy of signal against nominal background."""
 
@@ -206,6 +218,7 @@ LossSection = Annotated[
     | SigmaMuLoss
     | FisherLoss
     | AsimovSignificanceLoss
+    | EmptyBinsLoss
     | BceLoss
     | BceAugmentedLoss,
     Field(discriminator="type"),
