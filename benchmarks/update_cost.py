@@ -2,8 +2,8 @@
 
 python benchmarks/update_cost.py configs/blobs.yaml
 
-Every loss sees the same batches of the same events. Compilation is timed apart; the
-updates of all losses are interleaved, so that a machine that slows down does so for all.
+Every loss sees the same batches of the same events. Compilation is timed apart. The
+updates of all losses take turns, so that a machine that slows down does so for all.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def prepared_for(config, loss):
 def timed(step, state, batch):
     """One update: its state, wall seconds and CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
-    state, report = jax.block_until_ready(step(state, batch))
+    state, _ = jax.block_until_ready(step(state, batch))
     return state, time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -70,7 +70,9 @@ def main():
             walls[loss].append(wall)
             cpus[loss].append(cpu)
 
-    print(f"{options.config}: median of {options.updates} updates, {os.cpu_count()} cores")
+    print(
+        f"{options.config}: median of {options.updates} updates, {os.cpu_count()} cores"
+    )
     print(f"load averages over 1, 5 and 15 minutes: {os.getloadavg()}")
     print(f"{'loss':22}{'first call':>12}{'wall':>12}{'CPU':>12}{'wall ratio':>12}")
     base = statistics.median(walls[options.losses[0]])

@@ -4,9 +4,10 @@ The minimiser is a damped Newton method whose step solves the box-constrained qu
 model, started from several points. A fit that is not certified returns nan together
 with a code that says why, so that neither a number nor a gradient can come out of it.
 
-Derivatives never go through the iterations. The minimiser follows the implicit function
-theorem on the parameters that are neither held nor at a bound; the minimum value follows
-the envelope theorem. Both rules are exact to every order, in forward and reverse mode.
+Derivatives never go through the iterations. The minimiser follows the implicit
+function theorem on the parameters that are neither held nor at a bound; the minimum
+value follows the envelope theorem. Both rules are exact to every order, in forward and
+reverse mode.
 """
 
 from collections.abc import Mapping, Sequence

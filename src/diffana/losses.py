@@ -7,7 +7,7 @@ evaluated by `evaluate(likelihood, scores)`, so that they mix.
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -49,15 +49,18 @@ class Scores(eqx.Module):
     is_nominal: bool = eqx.field(static=True)
 
 
-@final
-class Hypotheses(eqx.Module):
+class Hypotheses(NamedTuple):
     """Test of `poi_test` on the Asimov data of `poi_true`; what a loss may ask for.
 
     Two losses that ask for equal hypotheses share one fit.
+
+    Attributes:
+        poi_true: value of the parameter of interest that generates the data.
+        poi_test: value that is tested.
     """
 
-    poi_true: float = eqx.field(static=True)
-    poi_test: float = eqx.field(static=True)
+    poi_true: float
+    poi_test: float
 
 
 @final
@@ -312,8 +315,8 @@ class LogGeneralisedVariance(AbstractLoss):
 
     Attributes:
         poi: true value of the parameter of interest.
-        parameters: names of the parameters whose joint confidence region is to be small;
-            every free parameter if empty. Those left out are profiled.
+        parameters: names of the parameters whose joint confidence region is to be
+            small; every free parameter if empty. Those left out are profiled.
 
     Source: Wilks, Biometrika 24 (1932) 471; D-optimality of experimental design.
     """

@@ -112,6 +112,13 @@ def specification(config: Config) -> dict[str, Any]:
         if not samples:
             raise SpecificationError(f"region {region.name!r}: no sample appears in it")
         channels.append({"name": region.name, "samples": samples})
+    (poi,) = (f for f in config.norm_factors if f.name == config.general.poi)
+    lower, upper = poi.bounds
+    if not lower <= 0 < 1 <= upper:
+        raise SpecificationError(
+            f"norm factor {poi.name!r}: Bounds [{lower:g}, {upper:g}] of the parameter "
+            "of interest have to contain 0 and 1, which expected results compare"
+        )
     parameters: list[dict[str, Any]] = [
         {
             "name": factor.name,

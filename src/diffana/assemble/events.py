@@ -210,7 +210,10 @@ def _sample_events(
             (one.variation, region.name): _mask(region.filter, one.table)
             for one in aligned
             for region in regions
+            if _affects(config, one.variation, region)
         }
+        if not selected:
+            continue
         # Rows that no region wants under any variation are dropped; the others stay
         # aligned, with weight 0 where a region rejects them.
         used = np.any([*selected.values()], axis=0)
@@ -224,9 +227,9 @@ def _sample_events(
                 columns, fill=config.input.fill_value
             )
             for region in regions:
-                keep = selected[one.variation, region.name][used]
-                if not _affects(config, one.variation, region):
+                if (one.variation, region.name) not in selected:
                     continue
+                keep = selected[one.variation, region.name][used]
                 yield Events(
                     features=features,
                     weight=np.where(keep, one.weight[used], 0.0),

@@ -88,7 +88,7 @@ def _expected_CLs(
         test_stat="qtilde",
         return_expected_set=True,
     )
-    return tuple(float(value) for value in expected)
+    return tuple(np.asarray(value).item() for value in expected)
 
 
 def _expected_p0(model: pyhf.Model, init: Sequence[float] | None) -> float:
@@ -99,7 +99,7 @@ def _expected_p0(model: pyhf.Model, init: Sequence[float] | None) -> float:
         init_pars=None if init is None else list(init),
         test_stat="q0",
     )
-    return float(p0)
+    return np.asarray(p0).item()
 
 
 def _expected_sigma_mu(model: pyhf.Model) -> float:
@@ -112,7 +112,7 @@ def _expected_sigma_mu(model: pyhf.Model) -> float:
     def nll(shift: NDArray[np.floating]) -> float:
         params = at.copy()
         params[free] += shift
-        return -float(model.logpdf(params, data)[0])
+        return -np.asarray(model.logpdf(params, data)).item()
 
     n_free = len(free)
     information = np.empty((n_free, n_free))

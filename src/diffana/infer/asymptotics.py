@@ -41,8 +41,8 @@ def limit_p_values(q: Scalar, q_asimov: Scalar, *, bounded: bool) -> LimitPValue
     Args:
         q: observed value of the statistic.
         q_asimov: its value on the background-only Asimov data, > 0.
-        bounded: whether the statistic is q~_mu (equations 65 and 67), whose distribution
-            changes form above `q_asimov`, rather than q_mu (equation 59).
+        bounded: whether the statistic is q~_mu (equations 65 and 67), whose
+            distribution changes form above `q_asimov`, rather than q_mu (equation 59).
     """
     root, root_asimov = safe_sqrt(q), safe_sqrt(q_asimov)
     below = root - root_asimov

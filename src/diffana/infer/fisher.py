@@ -1,8 +1,8 @@
 """Fisher information, covariance, correlation: three matrices, three names.
 
 The Fisher information I is half the second derivative of twice_nll and grows with the
-information in the data. The covariance is its inverse. The correlation is the covariance
-divided by the uncertainties.
+information in the data. The covariance is its inverse. The correlation is the
+covariance divided by the uncertainties.
 """
 
 import jax.numpy as jnp
@@ -77,7 +77,8 @@ def sigma_mu(likelihood: AbstractLikelihood, poi: float | Scalar = 1.0) -> Scala
             parameters are at their nominal values.
 
     Returns:
-        The uncertainty in the unit of the parameter; nan if the information is singular.
+        The uncertainty in the unit of the parameter; nan if the information is
+        singular.
 
     Source: de Castro and Dorigo, arXiv:1806.04743, section 3 (the INFERNO loss).
     """
