@@ -38,9 +38,7 @@ def brute_force_minimum(model, mu, data):
 @eqx.filter_jit
 def conditional(model, mu_true, mu_test, minimiser):
     data = model.expected_data(jnp.array([mu_true, 0.0]))
-    found = fit(
-        model, data, fixed={"mu": mu_test}, minimiser=minimiser, throw=False
-    )
+    found = fit(model, data, fixed={"mu": mu_test}, minimiser=minimiser, throw=False)
     return data, found
 
 

@@ -25,7 +25,10 @@ LOSSES = ("bce", "bce_augmented", "cls", "p0", "sigma_mu")
 
 def with_loss(config, loss, seed):
     document = yaml.safe_load(configuration.dump(config))
-    document["Loss"] = [{"Type": loss}]
+    # Penalties of the configuration go with the losses that see the histogram.
+    penalties = [term for term in document["Loss"] if term["Type"] == "empty_bins"]
+    kept = [] if loss.startswith("bce") else penalties
+    document["Loss"] = [{"Type": loss}, *kept]
     document["General"]["Seed"] = seed
     return configuration.Config.model_validate(document)
 

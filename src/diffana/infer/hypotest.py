@@ -33,8 +33,8 @@ class HypoTestResult(eqx.Module):
         q: observed value of the test statistic.
         q_asimov: its value on the background-only Asimov data.
         observed: the fits to the observed data.
-        asimov: the fit to the Asimov data, whose nuisance parameters are those fitted to
-            the observed data with no signal.
+        asimov: the fit to the Asimov data, whose nuisance parameters are those fitted
+            to the observed data with no signal.
         result: the first failure among all fits.
     """
 
@@ -117,8 +117,8 @@ class DiscoveryResult(eqx.Module):
         q0: observed value of the test statistic.
         q0_asimov: its value on the signal-plus-background Asimov data.
         observed: the fits to the observed data.
-        asimov: the fit to the Asimov data, whose nuisance parameters are those fitted to
-            the observed data at the nominal strength.
+        asimov: the fit to the Asimov data, whose nuisance parameters are those fitted
+            to the observed data at the nominal strength.
         result: the first failure among all fits.
     """
 

@@ -1,7 +1,7 @@
-"""Profile-likelihood test statistics of Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727.
+"""Profile-likelihood test statistics, arXiv:1007.1727 (Cowan, Cranmer, Gross, Vitells).
 
-A statistic is a difference of two minima of twice_nll, so its derivative with respect to
-the model needs none of the best-fit parameters (envelope theorem).
+A statistic is a difference of two minima of twice_nll, so its derivative with respect
+to the model needs none of the best-fit parameters (envelope theorem).
 """
 
 from typing import final
