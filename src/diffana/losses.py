@@ -444,7 +444,7 @@ class BinaryCrossEntropy(AbstractLoss):
 
     Attributes:
         augmented: whether systematic variations of the background count as background
-            too, each population with equal total weight. Variations of the signal then
+            too, each with the weights of its own events. Variations of the signal then
             count as signal.
     """
 
