@@ -1,0 +1,20 @@
+"""Bounded maximum-likelihood fits: certified, and differentiated by theorem.
+
+The minimiser is a damped Newton method whose step solves the box-constrained quadratic
+model, started from several points. A fit that is not certified returns nan together
+with a code that says why, so that neither a number nor a gradient can come out of it.
+
+Derivatives never go through the iterations. The minimiser follows the implicit
+function theorem on the parameters that are neither held nor at a bound; the minimum
+value follows the envelope theorem. Both rules are exact to every order, in forward and
+reverse mode.
+"""
+
+from diffana.fit.result import (
+    FitResult as FitResult,
+    certified as certified,
+    first_failure as first_failure,
+    fit as fit,
+    fit_together as fit_together,
+)
+from diffana.fit.search import Minimiser as Minimiser
