@@ -156,7 +156,7 @@ class SigmaMuLoss(Section):
 
     type: Literal["sigma_mu"]
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
-    log: bool = Field(default=False, description="Use its natural logarithm.")
+    log: bool = Field(default=True, description="Use its natural logarithm.")
 
 
 class SignificanceLoss(Section):
