@@ -16,12 +16,13 @@ import pytest
 from scipy import optimize, special, stats
 
 from diffana.errors import RESULTS
-from diffana.histfactory import from_model
+from diffana.histfactory import from_model, from_workspace
 from diffana.losses import (
     P0,
     AsimovSignificance,
     BinaryCrossEntropy,
     Cls,
+    EmptyBins,
     Hypotheses,
     LogGeneralisedVariance,
     Scores,
@@ -33,6 +34,7 @@ from diffana.losses import (
 )
 from gaussian import Gaussian
 from reference import Morphed
+from regions import CONTROL, EVERYTHING, FAKE, TOP, workspace
 
 
 COVARIANCE = np.array([[4.0, 1.2, -0.3], [1.2, 0.9, 0.1], [-0.3, 0.1, 0.25]])
@@ -505,6 +507,33 @@ def test_signal_without_background_has_no_counting_significance():
 def test_counting_significance_needs_bins():
     with pytest.raises(ValueError, match="binned"):
         AsimovSignificance()(Gaussian(jnp.linalg.inv(COVARIANCE)))
+
+
+def test_penalty_on_bins_of_few_simulated_events():
+    model, _ = from_workspace(workspace([60.0, 50.0, 120.0], **EVERYTHING))
+    # The signal is no background, and a sample without `staterror` adds certain events.
+    uncertain = np.concatenate(
+        [np.array([2.5, 2.0]) / (TOP + FAKE), np.array([4.0]) / CONTROL]
+    )
+    assert uncertain[2] < 0.035 < uncertain[1]
+    want = np.sum((uncertain[:2] - 0.035) ** 2)
+    np.testing.assert_allclose(EmptyBins(0.035)(model), want, rtol=1e-12)
+
+    slope = eqx.filter_grad(EmptyBins(0.035))(model).templates
+    at = model.layout.staterror("SR", "top")
+    by_hand = 2 * (uncertain[:2] - 0.035) / (TOP + FAKE)
+    np.testing.assert_allclose(slope.staterror[at], by_hand, rtol=1e-12)
+    np.testing.assert_array_equal(slope.nominal[model.layout.cells("SR", "signal")], 0)
+    assert EmptyBins()(model) == 0
+
+
+def test_a_bin_without_background_is_beyond_any_penalty():
+    model, _ = from_workspace(workspace([60.0, 50.0, 120.0], **EVERYTHING))
+    empty = model.templates.nominal.at[model.layout.cells("CR", "top")].set(0.0)
+    model = eqx.tree_at(lambda m: m.templates.nominal, model, empty)
+    found = EmptyBins().evaluate(model)
+    assert found.result == RESULTS.undefined_loss
+    assert np.isnan(found.value)
 
 
 @pytest.mark.parametrize(

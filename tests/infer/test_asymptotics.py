@@ -41,8 +41,8 @@ def everything(q, q_asimov):
 
 
 BOTH = (0, 1)
-forward = jax.jit(jax.jacfwd(everything, BOTH), compiler_options=FAST)
-reverse = jax.jit(jax.jacrev(everything, BOTH), compiler_options=FAST)
+first = jax.jit(jax.jacrev(everything, BOTH), compiler_options=FAST)
+# Forward over reverse mode.
 second = jax.jit(jax.hessian(everything, BOTH), compiler_options=FAST)
 
 bands = jax.jit(expected_log_CLs)
@@ -95,7 +95,7 @@ def test_branches_of_the_bounded_statistic_meet_smoothly(q):
         bounded(just_below, q), bounded(just_above, q), atol=1e-8 * (1 + q)
     )
     np.testing.assert_allclose(
-        forward(just_below, q), forward(just_above, q), rtol=1e-5, atol=1e-8
+        first(just_below, q), first(just_above, q), rtol=1e-5, atol=1e-8
     )
 
 
@@ -138,7 +138,7 @@ def test_p0_and_significance_are_one_statement(q):
 def test_derivatives_at_zero_are_finite(q, q_asimov):
     """The statistic is zero at the best fit, and negative by rounding next to it."""
     assert np.all(np.isfinite(everything(q, q_asimov)))
-    for derivative in (forward, reverse, second):
+    for derivative in (first, second):
         assert np.all(np.isfinite(jax.tree.leaves(derivative(q, q_asimov))))
 
 
@@ -155,12 +155,11 @@ def test_derivatives(q, q_asimov):
         )
         return [(up[i] - down[i]) / (2 * step[i]) for i in BOTH]
 
-    first = np.array(forward(q, q_asimov))
+    slopes = np.array(first(q, q_asimov))
     # Values up to 1e3, good to 1e-12 of their size, over a step of 1e-5 of q.
-    np.testing.assert_allclose(first, differences(everything), rtol=1e-5, atol=1e-8)
-    np.testing.assert_allclose(reverse(q, q_asimov), first, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(slopes, differences(everything), rtol=1e-5, atol=1e-8)
     bends = np.moveaxis(np.array(second(q, q_asimov)), 1, 0)
-    np.testing.assert_allclose(bends, differences(forward), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(bends, differences(first), rtol=1e-5, atol=1e-8)
 
 
 def test_nan_stays_visible():
