@@ -9,6 +9,8 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Programs run a few times only: compiling them is what costs.
+jax.config.update("jax_disable_most_optimizations", True)
 mpl.use("Agg")
 
 # Compilation time would break hypothesis's deadline; derandomised runs repeat exactly.

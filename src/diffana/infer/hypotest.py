@@ -22,7 +22,9 @@ from diffana.numerics import log_normal_sf
 
 @final
 class HypoTestResult(eqx.Module):
-    """Exclusion test of one signal strength; nan unless `result` is success.
+    """Exclusion test of one signal strength.
+
+    Whatever depends on a fit that was not certified is nan.
 
     Attributes:
         CLs_obs: observed CLs.
@@ -106,7 +108,9 @@ def hypotest(
 
 @final
 class DiscoveryResult(eqx.Module):
-    """Test of the background-only hypothesis; nan unless `result` is success.
+    """Test of the background-only hypothesis.
+
+    Whatever depends on a fit that was not certified is nan.
 
     Attributes:
         p0: observed p-value of background only.
