@@ -53,7 +53,7 @@ def test_conditional_fits_find_the_global_minimum_of_bimodal_profiles(mu_true, m
         np.testing.assert_allclose(found.best_twice_nll, want, atol=1e-7)
         _, alone = conditional(model, mu_true, mu_test, single)
         missed += not alone.best_twice_nll < want + 1e-3
-    # The several starts are needed: from the nominal point alone some fits end elsewhere.
+    # Several starts are needed: from the nominal point alone some fits end elsewhere.
     assert missed >= 1
 
 
@@ -149,7 +149,7 @@ def test_upper_bound_is_respected(model):
 
 @final
 class Quadratic(AbstractLikelihood):
-    """twice_nll = (a x - data)^T (a x - data): a Gaussian whose fit is linear algebra."""
+    """twice_nll = |design x - data|^2: a Gaussian whose fit is linear algebra."""
 
     design: jax.Array
 
