@@ -13,5 +13,6 @@ from diffana.assemble.training import (
     hard_metrics as hard_metrics,
     loss as loss,
     signal_samples as signal_samples,
+    tested_strength as tested_strength,
     trainer as trainer,
 )

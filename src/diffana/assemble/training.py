@@ -82,6 +82,12 @@ def _loss(section) -> AbstractLoss:
             raise TypeError(f"no loss belongs to {type(section).__name__}")
 
 
+def tested_strength(config: Config) -> float:
+    """Signal strength that results try to exclude: that of the `cls` loss, or 1."""
+    tested = [term.poi_test for term in config.loss if isinstance(term, ClsLoss)]
+    return tested[0] if tested else 1.0
+
+
 def hard_metrics(config: Config) -> dict[str, AbstractLoss]:
     """Metrics of every validation; lower is better.
 
@@ -90,7 +96,7 @@ def hard_metrics(config: Config) -> dict[str, AbstractLoss]:
     """
     return {
         "loss": loss(config),
-        "cls": Cls(log=False),
+        "cls": Cls(poi_test=tested_strength(config), log=False),
         "p0": P0(log=False),
         "sigma_mu": SigmaMu(),
         "fisher": LogGeneralisedVariance(),

@@ -31,9 +31,6 @@ from diffana.workflow.prepared import Prepared, prepare
 from diffana.workflow.tables import results
 
 
-POI_TEST = 1.0
-
-
 def evaluate(folder: Path, *, console: Console) -> None:
     """Compute the final results of a run again, and replace its results and figures.
 
@@ -58,20 +55,21 @@ def evaluate_run(
     hard = jax.tree.map(jnp.asarray, analysis).hard
     outputs = _outputs(hard, prepared.test)
     likelihood = outputs.likelihood
-    limit, discovery = _expected(likelihood)
+    poi_test = assemble.tested_strength(config)
+    limit, discovery = _expected(likelihood, poi_test)
     data = _observations(hard, likelihood, prepared.observed)
     workspace = to_workspace(likelihood, data, config.general.measurement)
     verdict = judge(
         workspace,
         modifier_settings=modifier_settings(likelihood),
-        poi_test=POI_TEST,
+        poi_test=poi_test,
         starts=_starts({"CLs": limit, "p0": discovery}, likelihood),
     )
     summary = {
         "epoch": meta["epoch"],
         "seed": config.general.seed,
         "poi": config.general.poi,
-        "poi_test": POI_TEST,
+        "poi_test": poi_test,
         "diffana": {
             "CLs_exp": np.exp(expected_log_CLs(limit.q)),
             "p0": float(np.exp(log_p0(discovery.q))),
@@ -101,12 +99,14 @@ def _outputs(analysis: Analysis, events: tuple[Events, ...]) -> Outputs:
 
 
 @eqx.filter_jit
-def _expected(likelihood: HistFactory) -> tuple[AsimovTest, AsimovTest]:
+def _expected(
+    likelihood: HistFactory, poi_tested: float
+) -> tuple[AsimovTest, AsimovTest]:
     def test(poi_true, poi_test):
         params = nominal(likelihood, poi_true)
         return asimov_test(likelihood, params, poi_test, throw=False)
 
-    both = jax.vmap(test)(jnp.array([0.0, 1.0]), jnp.array([POI_TEST, 0.0]))
+    both = jax.vmap(test)(jnp.array([0.0, 1.0]), jnp.array([poi_tested, 0.0]))
     first, second = (jax.tree.map(lambda leaf, i=i: leaf[i], both) for i in range(2))
     return first, second
 
