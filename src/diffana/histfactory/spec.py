@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import jsonpatch
 import numpy as np
 import pyhf
-from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
+from jaxtyping import Array, ArrayLike, Float
 from pyhf import exceptions
 
 from diffana.errors import SpecificationError
