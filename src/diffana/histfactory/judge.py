@@ -8,6 +8,8 @@ import numpy as np
 import pyhf
 from numpy.typing import NDArray
 from pyhf import exceptions
+from pyhf.infer import mle
+from pyhf.infer.calculators import AsymptoticTestStatDistribution
 
 
 class Verdict(NamedTuple):
@@ -80,34 +82,50 @@ def _asimov(model: pyhf.Model, poi: float) -> NDArray[np.floating]:
 def _expected_CLs(
     model: pyhf.Model, poi_test: float, init: Sequence[float] | None
 ) -> tuple[float, ...]:
-    _, expected = pyhf.infer.hypotest(
-        poi_test,
-        _asimov(model, 0.0),
-        model,
-        init_pars=None if init is None else list(init),
-        test_stat="qtilde",
-        return_expected_set=True,
-    )
-    return tuple(np.asarray(value).item() for value in expected)
+    root = math.sqrt(_asimov_statistic(model, 0.0, poi_test, init))
+    with_signal = AsymptoticTestStatDistribution(-root)
+    without = AsymptoticTestStatDistribution(0.0)
+
+    def CLs(band: int) -> float:
+        at = without.expected_value(band)
+        return np.asarray(with_signal.pvalue(at) / without.pvalue(at)).item()
+
+    # A background that fluctuates up by n standard deviations lowers the statistic.
+    return tuple(CLs(-band) for band in (-2, -1, 0, 1, 2))
 
 
 def _expected_p0(model: pyhf.Model, init: Sequence[float] | None) -> float:
-    p0 = pyhf.infer.hypotest(
-        0.0,
-        _asimov(model, 1.0),
-        model,
-        init_pars=None if init is None else list(init),
-        test_stat="q0",
-    )
-    return np.asarray(p0).item()
+    root = math.sqrt(_asimov_statistic(model, 1.0, 0.0, init))
+    return np.asarray(AsymptoticTestStatDistribution(0.0).pvalue(root)).item()
+
+
+def _asimov_statistic(
+    model: pyhf.Model, poi_true: float, poi_test: float, init: Sequence[float] | None
+) -> float:
+    """twice_nll at the tested strength above that of the generating parameters.
+
+    The latter are the exact minimum of their Asimov data. pyhf's minimiser sometimes
+    stays where it starts, so the lower one of its start and its end counts.
+    """
+    data = _asimov(model, poi_true)
+
+    def twice_nll(params: Sequence[float] | NDArray[np.floating]) -> float:
+        return np.asarray(mle.twice_nll(params, data, model)).item()
+
+    begin = None if init is None else list(init)
+    fitted = mle.fixed_poi_fit(poi_test, data, model, init_pars=begin)
+    values = [twice_nll(np.asarray(fitted))]
+    values += [] if begin is None else [twice_nll(begin)]
+    return max(min(values) - twice_nll(_nominal(model, poi_true)), 0.0)
 
 
 def _expected_sigma_mu(model: pyhf.Model) -> float:
     """From the second differences of pyhf's log-likelihood at the Asimov point."""
     at, data = _nominal(model, 1.0), _asimov(model, 1.0)
     free = np.flatnonzero(~np.array(model.config.suggested_fixed(), bool))
-    # The fourth root of the rounding error of a value balances it against truncation.
-    steps = 1e-3 * np.maximum(1e-2, np.sqrt(np.abs(at)))[free]
+    # Parameters of HistFactory are of order one. About the fourth root of the rounding
+    # error, the step balances it against truncation.
+    steps = np.full(len(free), 1e-3)
 
     def nll(shift: NDArray[np.floating]) -> float:
         params = at.copy()
