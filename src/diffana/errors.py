@@ -39,6 +39,10 @@ class SpecificationError(DiffanaError):
     """A likelihood specification that cannot be represented, and which part."""
 
 
+class FitError(DiffanaError):
+    """A fit that is not certified, so that there is no number, and why."""
+
+
 class CheckpointError(DiffanaError):
     """A checkpoint that does not belong to the model it is loaded into."""
 
