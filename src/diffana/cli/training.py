@@ -1,47 +1,39 @@
-"""The command line: parse, delegate, print.
-
-Packages that take seconds to import are imported inside the commands that need them.
-"""
+"""Commands that learn an analysis from a configuration file."""
 
 import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from diffana import __version__, config as configuration
+from diffana.cli.failures import BadInput, statistics
+
+
+if TYPE_CHECKING:
+    from diffana.config import Config, Mistake
 
 
 _FILE = click.Path(path_type=Path)
 
 
-class BadInput(click.ClickException):
-    """Input that its author can mend; printed without a traceback."""
-
-    exit_code = 2
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="diffana %(version)s")
-def main() -> None:
-    """End-to-end optimisation of particle-physics analyses."""
-
-
-@main.command()
+@click.command()
 @click.argument("config", type=_FILE)
 def validate(config: Path) -> None:
     """Check the configuration file CONFIG and print every mistake in it."""
     click.echo(_summary(config, _load(config)))
 
 
-@main.command()
+@click.command()
 def schema() -> None:
     """Print the JSON Schema of configuration files, for editors."""
-    click.echo(json.dumps(configuration.json_schema(), indent=2))
+    from diffana import config
+
+    click.echo(json.dumps(config.json_schema(), indent=2))
 
 
-@main.command()
+@click.command()
 @click.argument("config", type=_FILE)
 @click.option(
     "--out", type=_FILE, required=True, help="Run folder; must not exist yet."
@@ -50,7 +42,7 @@ def schema() -> None:
 def train(config: Path, out: Path, *, resume: bool) -> None:
     """Train what the configuration file CONFIG describes."""
     settings = _load(config)
-    with _statistics():
+    with statistics(), _mistakes():
         from rich.console import Console
 
         from diffana import workflow
@@ -58,11 +50,11 @@ def train(config: Path, out: Path, *, resume: bool) -> None:
         workflow.train(settings, out, resume=resume, console=Console(highlight=False))
 
 
-@main.command()
+@click.command()
 @click.argument("run", type=_FILE)
 def evaluate(run: Path) -> None:
     """Compute the final results of the run folder RUN."""
-    with _statistics():
+    with statistics(), _mistakes():
         from rich.console import Console
 
         from diffana import workflow
@@ -70,14 +62,29 @@ def evaluate(run: Path) -> None:
         workflow.evaluate(run, console=Console(highlight=False))
 
 
-def _load(path: Path) -> configuration.Config:
+COMMANDS = (validate, schema, train, evaluate)
+
+
+def _load(path: Path) -> "Config":
+    from diffana import config as configuration
+
     try:
         return configuration.load(path)
     except configuration.ConfigError as error:
         raise BadInput(_listed(path, error.mistakes)) from error
 
 
-def _listed(path: Path, mistakes: list[configuration.Mistake]) -> str:
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    from diffana.config import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise BadInput(str(error)) from error
+
+
+def _listed(path: Path, mistakes: "list[Mistake]") -> str:
     match mistakes:
         case [only]:
             return f"{path}: {only}"
@@ -86,7 +93,7 @@ def _listed(path: Path, mistakes: list[configuration.Mistake]) -> str:
             return "\n".join([f"{path} has {len(mistakes)} mistakes:", *lines])
 
 
-def _summary(path: Path, config: configuration.Config) -> str:
+def _summary(path: Path, config: "Config") -> str:
     def counted(items: tuple | None, noun: str) -> str:
         number = len(items or ())
         return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -103,17 +110,3 @@ def _summary(path: Path, config: configuration.Config) -> str:
         f"{path} is valid: {', '.join(parts)}; "
         f"trains {losses} for {config.train.epochs} epochs"
     )
-
-
-@contextlib.contextmanager
-def _statistics() -> Iterator[None]:
-    """float64 for everything inside, and one line for what the user can mend."""
-    import jax
-
-    from diffana.errors import DiffanaError
-
-    jax.config.update("jax_enable_x64", True)  # noqa: FBT003
-    try:
-        yield
-    except (DiffanaError, configuration.ConfigError) as error:
-        raise BadInput(str(error)) from error

@@ -1,0 +1,6 @@
+"""`python -m diffana`."""
+
+from diffana.cli import main
+
+
+main(prog_name="diffana")

@@ -1,0 +1,110 @@
+"""What the commands read: JSON files, or standard input."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from diffana.cli.failures import BadInput
+
+
+class Source(NamedTuple):
+    """A JSON document.
+
+    Attributes:
+        origin: the file it came from, for messages.
+        content: what it holds.
+    """
+
+    origin: str
+    content: Any
+
+
+class Patch(NamedTuple):
+    """A JSON patch, or one entry of a patch set.
+
+    Attributes:
+        origin: the argument, for messages.
+        content: the patch or the patch set.
+        name: which patch of the set; None for a patch.
+    """
+
+    origin: str
+    content: Any
+    name: str | None
+
+
+class JsonFile(click.ParamType):
+    """A JSON file, or `-` for standard input."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Source:
+        """The parsed document."""
+        if isinstance(value, Source):
+            return value
+        return Source("standard input" if value == "-" else value, _parsed(value))
+
+
+class PatchFile(click.ParamType):
+    """A JSON patch file, or `FILE:NAME` for one patch of a patch set."""
+
+    name = "file[:name]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Patch:
+        """The parsed document and the name."""
+        if isinstance(value, Patch):
+            return value
+        path, name = _divided(value)
+        return Patch(value, _parsed(path), name)
+
+
+class Assignment(click.ParamType):
+    """`NAME=NUMBER`."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        """The name and the number."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.rpartition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (name and equals and math.isfinite(number)):
+            raise BadInput(f"{value!r} is not of the form NAME=NUMBER")
+        return name, number
+
+
+def _divided(argument: str) -> tuple[str, str | None]:
+    """File and name of `FILE:NAME`."""
+    file, colon, name = argument.rpartition(":")
+    if colon and not Path(argument).exists():
+        return file, name
+    return argument, None
+
+
+def _parsed(path: str) -> Any:
+    where = "standard input" if path == "-" else path
+    if path == "-" and sys.stdin.isatty():
+        raise BadInput("no workspace: name a file, or pipe one into the command")
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{where}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: not a JSON file: it is not text") from error
+    if not text.strip():
+        raise BadInput(f"{where}: is empty")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise BadInput(f"{where}: not JSON: {place}: {error.msg}") from error
+    except RecursionError as error:
+        raise BadInput(f"{where}: not a workspace: nested too deeply") from error
