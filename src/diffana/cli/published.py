@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -132,7 +132,40 @@ def significance(published: "Callable[[], Published]", *, report: Report) -> Non
     report(result, lambda: _tables().significance(result))
 
 
-COMMANDS = (fit, cls, significance)
+@click.command()
+@_on_workspace
+@_poi_test
+@_test_stat
+@click.option(
+    "--optimizer",
+    type=click.Choice(["scipy", "minuit"]),
+    default="scipy",
+    show_default=True,
+    help="Minimiser of pyhf.",
+)
+def crosscheck(
+    published: "Callable[[], Published]",
+    *,
+    report: Report,
+    poi_test: float,
+    test_stat: str,
+    optimizer: Literal["scipy", "minuit"],
+) -> None:
+    """Compute fit and CLs here and with pyhf, and compare."""
+    from diffana.workflow.crosscheck import crosscheck as compare
+
+    workspace = published()
+    result = compare(
+        workspace,
+        poi_test=poi_test,
+        bounded=test_stat == "qtilde",
+        optimizer=optimizer,
+    )
+    poi = workspace.model.parameters.poi
+    report(result, lambda: _tables().crosscheck(result, poi=poi))
+
+
+COMMANDS = (fit, cls, significance, crosscheck)
 
 
 def _tables() -> Any:

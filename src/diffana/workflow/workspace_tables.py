@@ -51,6 +51,80 @@ def significance(result: Mapping[str, Any]) -> RenderableType:
     )
 
 
+def crosscheck(result: Mapping[str, Any], *, poi: str | None) -> RenderableType:
+    """Our numbers, pyhf's, and what lies between them."""
+    ours, theirs, between = (result[key] for key in ("diffana", "pyhf", "difference"))
+    table = _table("", "diffana", "pyhf", "difference")
+
+    def row(name: str, *values: float | None) -> None:
+        table.add_row(name, *(_digits(value) for value in values[:2]), _gap(values[2]))
+
+    row(
+        "-2 ln L at the minimum",
+        ours["best_twice_nll"],
+        theirs["best_twice_nll"],
+        between.get("best_twice_nll"),
+    )
+    fitted = theirs["bestfit"]
+    if fitted is not None:
+        shifts = between["bestfit"]
+        furthest = max(shifts, key=lambda name: abs(shifts[name]))
+        for name in dict.fromkeys([*([poi] if poi else []), furthest]):
+            row(
+                f"best fit of {name}; difference in σ",
+                ours["bestfit"][name],
+                fitted[name],
+                shifts[name],
+            )
+    if poi:
+        title, exp = f"CLs at {poi} = {result['poi_test']:g}", theirs["CLs_exp"]
+        row(
+            f"{title}, observed",
+            ours["CLs_obs"],
+            theirs["CLs_obs"],
+            between.get("CLs_obs"),
+        )
+        for i in (2, 0, 1, 3, 4):
+            row(
+                f"{title}, {_BANDS[i]}",
+                ours["CLs_exp"][i],
+                exp and exp[i],
+                exp and between["CLs_exp"][i],
+            )
+    parts: list[RenderableType] = [table, Text("")]
+    if result["same_point"]:
+        rates, value = result["same_point"].values()
+        parts.append(
+            Text(
+                f"At pyhf's best fit the expected rates differ by {rates:.1e}, "
+                f"-2 ln L by {value:.1e} (relative)."
+            )
+        )
+    parts += [
+        Text(f"pyhf gave up on {name}: {reason}")
+        for name, reason in result["failures"].items()
+    ]
+    times = _table("seconds", "first call", "next call", "pyhf")
+    for name, seconds in result["seconds"].items():
+        times.add_row(
+            name,
+            *(_seconds(seconds.get(key)) for key in ("first", "again", "pyhf")),
+        )
+    return Group(*parts, Text(""), times)
+
+
+def _digits(value: float | None) -> str:
+    return "none" if value is None else f"{value:.8g}"
+
+
+def _gap(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1e}"
+
+
+def _seconds(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"
+
+
 def _observed_and_expected(
     title: str, columns: Mapping[str, tuple[float, list[float]]]
 ) -> Table:
