@@ -5,9 +5,23 @@ create, draw and save them inside `style()`, and give each sample the colour tha
 `palette` chose for it.
 """
 
+from diffana.plot.limits import (
+    BrazilArtists as BrazilArtists,
+    brazil_band as brazil_band,
+)
 from diffana.plot.plane import (
     MapArtists as MapArtists,
     observable_map as observable_map,
+)
+from diffana.plot.ranking import (
+    RankingArtists as RankingArtists,
+    ranking as ranking,
+)
+from diffana.plot.scan import (
+    ScanArtists as ScanArtists,
+    ScanMapArtists as ScanMapArtists,
+    scan_curve as scan_curve,
+    scan_map as scan_map,
 )
 from diffana.plot.stack import (
     RatioArtists as RatioArtists,
