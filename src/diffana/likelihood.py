@@ -4,6 +4,7 @@
 """
 
 import abc
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -79,6 +80,46 @@ class Parameters(eqx.Module):
         return self.index(self.poi)
 
 
+class Expansion(eqx.Module):
+    """twice_nll around a point, to second order.
+
+    The second derivative has two parts. The *curvature* is never negative,
+
+        diag(diagonal) + rowsᵀ diag(weight) rows,
+
+    with one row for each bin of a binned model, which often has far more parameters
+    than bins, so that its linear systems are solved at the cost of the bins. The *bend*
+    is the rest of the Hessian, small near a good fit.
+
+    Attributes:
+        value: twice_nll.
+        gradient: its first derivative.
+        diagonal: curvature of terms in one parameter each, >= 0.
+        rows: directions of the remaining curvature.
+        weight: curvature along each of them, >= 0.
+        bend: Hessian without the curvature; zero if it was not asked for.
+    """
+
+    value: Scalar
+    gradient: Float[Array, " par"]
+    diagonal: Float[Array, " par"]
+    rows: Float[Array, "row par"]
+    weight: Float[Array, " row"]
+    bend: Float[Array, "par par"]
+
+    @property
+    def curvature(self) -> Float[Array, "par par"]:
+        """The curvature as a matrix."""
+        return self.rows.T @ (self.weight[:, None] * self.rows) + jnp.diag(
+            self.diagonal
+        )
+
+    @property
+    def hessian(self) -> Float[Array, "par par"]:
+        """The Hessian, if the bend was asked for."""
+        return self.curvature + self.bend
+
+
 class AbstractLikelihood(eqx.Module):
     """A statistical model: parameters, -2 ln L, expected data.
 
@@ -87,6 +128,14 @@ class AbstractLikelihood(eqx.Module):
     """
 
     parameters: eqx.AbstractVar[Parameters]
+
+    def settled(self) -> Self:
+        """The same model with everything computed that only depends on the model.
+
+        Fits evaluate the likelihood at many points; what is the same at all of them is
+        then computed once.
+        """
+        return self
 
     @abc.abstractmethod
     def twice_nll(self, params: Float[Array, " par"], data: PyTree) -> Scalar:
@@ -117,3 +166,28 @@ class AbstractLikelihood(eqx.Module):
         self, params: Float[Array, " par"], data: PyTree
     ) -> Float[Array, "par par"]:
         """A positive semi-definite matrix close to `hessian`, cheaper or safer."""
+
+    def expansion(
+        self,
+        params: Float[Array, " par"],
+        data: PyTree,
+        *,
+        exact: bool | Bool[Array, ""] = True,
+    ) -> Expansion:
+        """Value and derivatives of twice_nll in one go.
+
+        Args:
+            params: where.
+            data: the data set.
+            exact: whether the bend is wanted.
+        """
+        curvature = self.curvature(params, data)
+        weight, directions = jnp.linalg.eigh(curvature)
+        return Expansion(
+            value=self.twice_nll(params, data),
+            gradient=self.gradient(params, data),
+            diagonal=jnp.zeros_like(params),
+            rows=directions.T,
+            weight=jnp.maximum(weight, 0.0),
+            bend=jnp.where(exact, self.hessian(params, data) - curvature, 0.0),
+        )

@@ -1,73 +1,60 @@
-"""What a fit minimises, and linear algebra on its free parameters."""
+"""What a fit minimises."""
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
-from jaxtyping import Array, Bool, Float, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, PyTree
 
-from diffana.likelihood import AbstractLikelihood, Parameters
+from diffana.fit.quadratic import Quadratic
+from diffana.likelihood import AbstractLikelihood, Expansion
 
 
 class Problem(eqx.Module):
-    """What is minimised. `held` gives the value of every parameter in `is_held`."""
+    """What is minimised. `held` gives the value of every parameter in `is_held`.
+
+    Derivatives are those of the likelihood, as if no parameter were held.
+    """
 
     likelihood: AbstractLikelihood
     data: PyTree
+    lower: Float[Array, " par"]
+    upper: Float[Array, " par"]
     held: Float[Array, " par"]
     is_held: Bool[Array, " par"]
+
+    def admit(self, params: Float[Array, " par"]) -> Float[Array, " par"]:
+        """`params` within the bounds, with the held ones at their values."""
+        return self.place(jnp.clip(params, self.lower, self.upper))
 
     def place(self, params: Float[Array, " par"]) -> Float[Array, " par"]:
         """`params` with the held ones at their values."""
         return jnp.where(self.is_held, self.held, params)
 
-    def value(self, params: Float[Array, " par"]) -> Scalar:
-        """-2 ln L."""
-        return self.likelihood.twice_nll(self.place(params), self.data)
+    def model(self, params: Float[Array, " par"], exact: Bool[Array, ""]) -> Quadratic:
+        """Quadratic model around `params`, with the Hessian or the curvature alone."""
+        expansion = _expand(self.likelihood, self.place(params), self.data, exact)
+        return Quadratic(expansion, exact)
 
-    def gradient(self, params: Float[Array, " par"]) -> Float[Array, " par"]:
-        """First derivative of `value` as if no parameter were held."""
-        return self.likelihood.gradient(self.place(params), self.data)
+    def pushed_out(
+        self, params: Float[Array, " par"], gradient: Float[Array, " par"]
+    ) -> Bool[Array, " par"]:
+        """Parameters on a bound that descent would leave through, held ones apart."""
+        below = (params <= self.lower) & (gradient > 0)
+        above = (params >= self.upper) & (gradient < 0)
+        return ~self.is_held & (below | above)
 
-    def hessian(self, params: Float[Array, " par"]) -> Float[Array, "par par"]:
-        """Second derivative of `value` as if no parameter were held."""
-        return self.likelihood.hessian(self.place(params), self.data)
-
-    def curvature(self, params: Float[Array, " par"]) -> Float[Array, "par par"]:
-        """Positive semi-definite matrix close to `hessian`."""
-        return self.likelihood.curvature(self.place(params), self.data)
+    def free_at(
+        self, params: Float[Array, " par"], gradient: Float[Array, " par"]
+    ) -> Bool[Array, " par"]:
+        """Parameters that are neither held nor pushed against a bound."""
+        return ~self.is_held & ~self.pushed_out(params, gradient)
 
 
-def pushed_out(
-    parameters: Parameters,
+# Compiled as a unit, the likelihood is traced once however often it is asked.
+@eqx.filter_jit
+def _expand(
+    likelihood: AbstractLikelihood,
     params: Float[Array, " par"],
-    gradient: Float[Array, " par"],
-) -> Bool[Array, " par"]:
-    """Parameters on a bound that descent would leave through."""
-    return ((params <= parameters.lower) & (gradient > 0)) | (
-        (params >= parameters.upper) & (gradient < 0)
-    )
-
-
-def restrict(
-    matrix: Float[Array, "par par"], free: Bool[Array, " par"]
-) -> Float[Array, "par par"]:
-    """`matrix` on the free parameters, the identity on the others."""
-    inside = free[:, None] & free[None, :]
-    return jnp.where(inside, matrix, 0.0) + jnp.diag(jnp.where(free, 0.0, 1.0))
-
-
-def solve_free(
-    matrix: Float[Array, "par par"],
-    rhs: Float[Array, " par"],
-    free: Bool[Array, " par"],
-) -> Float[Array, " par"]:
-    """Solution on the free parameters, zero elsewhere; nan if not positive definite.
-
-    Rows are scaled to a unit diagonal first: parameters come in units from 1e-3 to 1e3
-    and the Cholesky factor of the scaled matrix keeps more digits.
-    """
-    restricted = restrict(matrix, free)
-    diagonal = jnp.diagonal(restricted)
-    scale = jnp.where(diagonal > 0, diagonal, 1.0) ** -0.5
-    factor = jsl.cho_factor(restricted * scale[:, None] * scale[None, :], lower=True)
-    return scale * jsl.cho_solve(factor, scale * jnp.where(free, rhs, 0.0))
+    data: PyTree,
+    exact: Bool[Array, ""],
+) -> Expansion:
+    return likelihood.expansion(params, data, exact=exact)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree, Scalar
 
 from diffana.errors import RESULTS
-from diffana.fit.minimum import solve, take
+from diffana.fit.locate import locate, take
+from diffana.fit.minimum import minimum
 from diffana.fit.problem import Problem
-from diffana.fit.search import Minimiser, starting_points
-from diffana.likelihood import AbstractLikelihood
+from diffana.fit.search import Minimiser
+from diffana.likelihood import AbstractLikelihood, Parameters
 
 
 @final
@@ -78,18 +79,19 @@ def fit(
         >>> fit(model, data, fixed={"mu": 1.0}).best_twice_nll
     """
     settings = Minimiser() if minimiser is None else minimiser
-    problem = _hold(likelihood, data, fixed or {})
-    others = jnp.zeros((0, len(problem.held))) if partners is None else partners
-    return certified(_fit_one(problem, others, settings), throw=throw)
-
-
-@eqx.filter_jit
-def _fit_one(
-    problem: Problem, partners: Float[Array, "partner par"], minimiser: Minimiser
-) -> FitResult:
-    frozen, others = jax.lax.stop_gradient((problem, partners))
-    starts = starting_points(frozen, frozen.held, others, minimiser)
-    return _result(problem, starts, minimiser)
+    parameters = likelihood.parameters
+    held, is_held = _hold(parameters, fixed or {})
+    none = jnp.zeros((0, len(parameters)))
+    fits = _fit_all(
+        likelihood,
+        data,
+        held[None],
+        is_held[None],
+        none if partners is None else partners,
+        settings,
+        (None,),
+    )
+    return certified(take(fits, 0), throw=throw)
 
 
 def fit_together(
@@ -97,10 +99,11 @@ def fit_together(
     data: PyTree,
     fixed: Sequence[Mapping[str, ArrayLike]],
     *,
+    asimov_of: Sequence[int | None] | None = None,
     minimiser: Minimiser | None = None,
     throw: bool = True,
 ) -> FitResult:
-    """Several fits to the same data, each started again from the others' optima.
+    """Several fits in one go, each started again from the others' optima.
 
     The fits of one test statistic belong together: a free fit can then never end above
     a conditional one, and a conditional fit sees the minimum that the free one found.
@@ -109,6 +112,9 @@ def fit_together(
         likelihood: the statistical model.
         data: the data set, constraint measurements included.
         fixed: for every fit the parameters it holds and their values, as in `fit`.
+        asimov_of: for every fit None, if it is one to `data`, or which of those fits
+            provides the parameters whose Asimov data it is made to. All are fits to
+            `data` by default; the first one has to be.
         minimiser: settings of the search.
         throw: as in `fit`.
 
@@ -116,42 +122,82 @@ def fit_together(
         The results, with one entry per fit along the leading axis of every field.
 
     Raises:
-        ValueError: as in `fit`.
+        ValueError: as in `fit`, or if `asimov_of` does not name a fit to `data`.
         EquinoxRuntimeError: if `throw` and any of the fits is not certified.
+
+    Example:
+        >>> held = [{}, {"mu": 0.0}, {"mu": 1.0}]
+        >>> fit_together(model, data, held, asimov_of=[None, None, 1])
     """
+    sources = (None,) * len(fixed) if asimov_of is None else tuple(asimov_of)
+    if len(sources) != len(fixed) or sources[0] is not None:
+        raise ValueError("asimov_of needs one entry per fit, the first one None")
+    for source in sources:
+        if source is not None and sources[source] is not None:
+            raise ValueError(f"asimov_of: fit {source} is not a fit to the data")
     settings = Minimiser() if minimiser is None else minimiser
-    holds = [_hold(likelihood, data, held) for held in fixed]
-    held = jnp.stack([problem.held for problem in holds])
-    is_held = jnp.stack([problem.is_held for problem in holds])
-    fits = _fit_together(likelihood, data, held, is_held, settings)
+    parameters = likelihood.parameters
+    holds = [_hold(parameters, names) for names in fixed]
+    fits = _fit_all(
+        likelihood,
+        data,
+        jnp.stack([held for held, _ in holds]),
+        jnp.stack([is_held for _, is_held in holds]),
+        jnp.zeros((0, len(parameters))),
+        settings,
+        sources,
+    )
     return certified(fits, throw=throw)
 
 
+# Compiled as a unit, the search is traced once however often it is transformed.
+_locate = eqx.filter_jit(locate)
+
+
 @eqx.filter_jit
-def _fit_together(
+def _fit_all(
     likelihood: AbstractLikelihood,
     data: PyTree,
     held: Float[Array, "fit par"],
     is_held: Bool[Array, "fit par"],
+    partners: Float[Array, "partner par"],
     minimiser: Minimiser,
+    asimov_of: tuple[int | None, ...],
 ) -> FitResult:
-    frozen, frozen_data = jax.lax.stop_gradient((likelihood, data))
-    nobody = jnp.zeros((0, held.shape[1]))
+    likelihood = likelihood.settled()
+    frozen = jax.lax.stop_gradient((likelihood, data, held, is_held))
+    places = _locate(*frozen, asimov_of, jax.lax.stop_gradient(partners), minimiser)
+    failed = places.result != RESULTS.successful
+    params = jnp.where(failed[:, None], jnp.nan, places.params)
+    values = jnp.where(failed, jnp.nan, places.value)
+    parameters = likelihood.parameters
 
-    def alone(held, is_held):
-        problem = Problem(frozen, frozen_data, held, is_held)
-        starts = starting_points(problem, held, nobody, minimiser)
-        return starts[0], solve(problem, starts, minimiser=minimiser)[1].params
+    def differentiable(fit: int, of_fit: PyTree) -> tuple[Array, Array]:
+        bounds = parameters.lower, parameters.upper
+        problem = Problem(likelihood, of_fit, *bounds, held[fit], is_held[fit])
+        located = (params[fit], values[fit], places.free[fit])
+        return minimum(problem, located=located)
 
-    begins, optima = jax.vmap(alone)(jax.lax.stop_gradient(held), is_held)
-    # A failed fit has no optimum to lend; its own start takes that place.
-    lent = jnp.where(jnp.isnan(optima), begins, optima)
-
-    def again(held, is_held):
-        problem = Problem(likelihood, data, held, is_held)
-        return _result(problem, jax.vmap(problem.place)(lent), minimiser)
-
-    return jax.vmap(again)(held, is_held)
+    found = {}
+    for fit in sorted(
+        range(len(asimov_of)), key=lambda fit: asimov_of[fit] is not None
+    ):
+        source = asimov_of[fit]
+        asimov = None if source is None else likelihood.expected_data(found[source][0])
+        found[fit] = differentiable(fit, data if source is None else asimov)
+    bestfit, best_twice_nll = (
+        jnp.stack([found[fit][i] for fit in range(len(asimov_of))]) for i in range(2)
+    )
+    return FitResult(
+        bestfit=bestfit,
+        best_twice_nll=best_twice_nll,
+        edm=places.edm,
+        free=places.free,
+        at_bound=places.at_bound,
+        competing_gap=places.next_value - places.value,
+        n_steps=places.n_steps,
+        result=places.result,
+    )
 
 
 def certified(fit: FitResult, *, throw: bool) -> FitResult:
@@ -173,9 +219,9 @@ def first_failure(results: RESULTS) -> RESULTS:
 
 
 def _hold(
-    likelihood: AbstractLikelihood, data: PyTree, fixed: Mapping[str, ArrayLike]
-) -> Problem:
-    parameters = likelihood.parameters
+    parameters: Parameters, fixed: Mapping[str, ArrayLike]
+) -> tuple[Float[Array, " par"], Bool[Array, " par"]]:
+    """Values of all parameters where held, and which ones are."""
     if parameters.inits.dtype != jnp.float64:
         raise ValueError(
             "fits need double precision: call jax.config.update('jax_enable_x64', "
@@ -186,20 +232,4 @@ def _hold(
         index = parameters.index(name)
         held = held.at[index].set(value)
         is_held = is_held.at[index].set(True)
-    return Problem(likelihood, data, held, is_held)
-
-
-def _result(
-    problem: Problem, starts: Float[Array, "start par"], minimiser: Minimiser
-) -> FitResult:
-    value, solution = solve(problem, jax.lax.stop_gradient(starts), minimiser=minimiser)
-    return FitResult(
-        bestfit=solution.params,
-        best_twice_nll=value,
-        edm=solution.edm,
-        free=solution.free,
-        at_bound=solution.at_bound,
-        competing_gap=solution.competing_gap,
-        n_steps=solution.n_steps,
-        result=solution.result,
-    )
+    return held, is_held

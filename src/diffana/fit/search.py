@@ -1,5 +1,6 @@
-"""Damped Newton search within bounds, from one start or from several."""
+"""Damped Newton search within bounds, from one start."""
 
+from collections.abc import Callable
 from typing import final
 
 import equinox as eqx
@@ -7,227 +8,158 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from diffana.fit.problem import Problem, pushed_out, solve_free
-from diffana.likelihood import Parameters
+from diffana.fit.problem import Problem
+from diffana.fit.quadratic import Quadratic, box_step
 
 
 @final
 class Minimiser(eqx.Module):
     """How a fit searches; the defaults serve every model tried so far.
 
+    Every start first descends with the likelihood's positive semi-definite curvature,
+    which is cheap and cannot mislead, then with the exact Hessian.
+
     Attributes:
-        max_steps: largest number of trial points per start, > 0.
-        target_edm: estimated distance to the minimum, in units of twice_nll, at which
-            the search stops, > 0.
-        certified_edm: largest estimated distance to the minimum with which a fit counts
-            as converged when rounding stops it earlier, > 0.
+        max_steps: largest number of trial points per descent, > 0.
+        near_edm: estimated distance to the minimum, in units of twice_nll, at which the
+            exact Hessian takes over, > 0.
+        target_edm: the distance at which the search stops, > 0.
+        certified_edm: largest distance with which a fit counts as converged when
+            rounding stops it earlier, > 0.
+        reach: longest step of an interpolated parameter, in its own unit, > 0. Morphed
+            templates change their character over one unit: a longer step would cross
+            from the nearest minimum to a farther one.
         n_directions: how many interpolated nuisance parameters, the best measured ones
             first, are varied to make further starts.
         offsets: values given to each of these in turn, in its own unit, around its
             initial value.
-        exact_up_to: number of parameters up to which the search uses the exact Hessian;
-            above, it uses the likelihood's positive semi-definite curvature.
     """
 
     max_steps: int = eqx.field(static=True, default=200)
+    near_edm: float = eqx.field(static=True, default=1e-3)
     target_edm: float = eqx.field(static=True, default=1e-18)
     certified_edm: float = eqx.field(static=True, default=1e-10)
+    reach: float = eqx.field(static=True, default=0.5)
     n_directions: int = eqx.field(static=True, default=2)
     offsets: tuple[float, ...] = eqx.field(static=True, default=(-2.0, -1.0, 1.0, 2.0))
-    exact_up_to: int = eqx.field(static=True, default=40)
 
 
-class Point(eqx.Module):
-    """A trial point with everything the next step needs.
+class Search(eqx.Module):
+    """State of a descent.
 
-    `metrics` are candidates for the second derivative, the best first. Far from a
-    minimum the exact Hessian may be indefinite; the curvature, last, never is.
+    Attributes:
+        params: lowest point so far.
+        value: twice_nll there; inf before it is evaluated with the model in use.
+        model: quadratic model of twice_nll there.
+        step: next step to try.
+        gain: decrease of twice_nll that the model predicts for it; nan if the damped
+            model has no minimum, and then the step is of no use.
+        damping: multiple of the model's scale added to its diagonal.
+        exact: whether the next model takes the Hessian.
+        n_steps: trial points so far.
+        ended: whether there is nothing left to do.
     """
 
     params: Float[Array, " par"]
     value: Scalar
-    gradient: Float[Array, " par"]
-    metrics: Float[Array, "metric par par"]
-
-
-class Search(eqx.Module):
-    """State of a search.
-
-    Attributes:
-        point: lowest point so far.
-        damping: multiple of the curvature's diagonal added to the model.
-        edm: estimated distance of the point to the minimum, in units of twice_nll.
-        n_steps: trial points so far.
-        stuck: whether no step makes progress any more.
-    """
-
-    point: Point
+    model: Quadratic
+    step: Float[Array, " par"]
+    gain: Scalar
     damping: Scalar
-    edm: Scalar
+    exact: Bool[Array, ""]
     n_steps: Int[Array, ""]
-    stuck: Bool[Array, ""]
+    ended: Bool[Array, ""]
 
 
 def descend(
-    problem: Problem, start: Float[Array, " par"], minimiser: Minimiser
+    problem: Problem,
+    start: Float[Array, " par"],
+    reach: Float[Array, " par"],
+    minimiser: Minimiser,
+    arrived: Callable[[Float[Array, " par"], Quadratic], Bool[Array, ""]],
 ) -> Search:
-    """Damped Newton iterations from `start`."""
-    parameters = problem.likelihood.parameters
-    exact = start.shape[0] <= minimiser.exact_up_to
+    """Damped Newton iterations from `start` until the model promises nothing more.
 
-    def free_at(point: Point) -> Bool[Array, " par"]:
-        return ~problem.is_held & ~pushed_out(parameters, point.params, point.gradient)
+    Args:
+        problem: what is minimised.
+        start: first point, within the bounds.
+        reach: longest step of each parameter.
+        minimiser: settings of the search.
+        arrived: whether a point is where nothing new can be found.
+    """
 
-    def unfinished(search: Search):
-        return (
-            (search.n_steps < minimiser.max_steps)
-            & ~search.stuck
-            & ~(search.edm <= minimiser.target_edm)
-        )
+    def unfinished(search: Search) -> Bool[Array, ""]:
+        return ~search.ended
 
     def advance(search: Search) -> Search:
-        point, free = search.point, free_at(search.point)
+        usable = ~jnp.isnan(search.gain)
+        step = jnp.where(usable, search.step, 0.0)
+        reachable = jnp.clip(search.params + step, problem.lower, problem.upper)
+        params = problem.place(reachable)
+        trial = problem.model(params, search.exact)
+        value, slope = trial.expansion.value, trial.expansion.gradient
 
-        diagonal = jnp.maximum(jnp.diagonal(point.metrics[-1]), 1e-12)
+        before, gain = search.value, search.gain
+        rounding = 1e-13 * (1.0 + jnp.abs(before))
+        drop = before - value
+        # Below rounding the value cannot tell better from worse.
+        at_rounding = gain <= rounding
+        better = jnp.where(at_rounding, drop > -rounding, drop > 1e-4 * gain)
+        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
+        first = jnp.isinf(before)
+        accept = finite & ((usable & better) | first)
 
-        def model_step(metric):
-            damped = metric + jnp.diag(search.damping * diagonal)
-            step = _box_step(parameters, point, damped, free)
-            return step, -(point.gradient @ step + 0.5 * step @ (damped @ step))
+        well_modelled = at_rounding | first | (drop > 0.5 * gain)
+        relaxed = jnp.where(search.damping > 1e-4, search.damping / 16, 0.0)
+        stiffer = jnp.where(accept, 2.0, 6.0) * search.damping
+        damping = jnp.where(accept & well_modelled, relaxed, jnp.maximum(stiffer, 1e-3))
 
-        steps, gains = jax.vmap(model_step)(point.metrics)
-        usable = jnp.all(jnp.isfinite(steps), axis=1) & (gains > 0)
-        step, gain = _first_usable(usable, steps), _first_usable(usable, gains)
-
-        reachable = jnp.clip(point.params + step, parameters.lower, parameters.upper)
-        trial = _evaluate(problem, reachable, exact=exact)
-        edm = _edm(trial, free_at(trial))
-        rounding = 1e-13 * (1.0 + jnp.abs(point.value))
-        drop = point.value - trial.value
-        finite = jnp.isfinite(trial.value) & jnp.all(jnp.isfinite(trial.gradient))
-        # Below rounding the value cannot tell better from worse; the distance can.
-        better = jnp.where(
-            gain > rounding, drop > 1e-4 * gain, (drop > -rounding) & (edm < search.edm)
+        params, value, model = jax.tree.map(
+            lambda new, old: jnp.where(accept, new, old),
+            (params, value, trial),
+            (search.params, before, search.model),
         )
-        accept = finite & (better | jnp.isinf(point.value))
-        ratio = drop / jnp.where(gain > 0, gain, 1.0)
-        relaxed = jnp.where(search.damping > 1e-8, search.damping / 8, 0.0)
-        damping = jnp.where(
-            accept,
-            jnp.where(
-                (ratio > 0.5) | (gain <= rounding),
-                relaxed,
-                jnp.maximum(2 * search.damping, 1e-3),
-            ),
-            jnp.maximum(6 * search.damping, 1e-3),
-        )
-        kept = jax.tree.map(lambda new, old: jnp.where(accept, new, old), trial, point)
+        free = problem.free_at(params, model.expansion.gradient)
+        distances = problem.lower - params, problem.upper - params
+        step, next_gain = box_step(model, *distances, free, damping)
+        next_gain = jnp.where(next_gain >= 0, next_gain, jnp.nan)
+        part = 1.0 / jnp.max(jnp.abs(step) / reach, initial=1.0)
+
+        n_steps = search.n_steps + 1
+        target = jnp.where(search.exact, minimiser.target_edm, minimiser.near_edm)
+        stalled = accept & at_rounding & ~first & (next_gain > 0.25 * gain)
+        hopeless = ~accept & ((damping > 1e12) | (gain <= 1e-3 * rounding) | first)
+        limit = minimiser.max_steps * jnp.where(search.exact, 2, 1)
+        done = (next_gain <= target) | stalled | hopeless | (n_steps >= limit)
+        there = arrived(params, model)
+        # The Hessian takes over at the same point, evaluated anew.
+        refine = done & ~search.exact & ~there
         return Search(
-            point=kept,
-            damping=damping,
-            edm=jnp.where(accept, edm, search.edm),
-            n_steps=search.n_steps + 1,
-            stuck=~accept & ((damping > 1e12) | (gain <= 1e-3 * rounding)),
+            params=params,
+            value=jnp.where(refine, jnp.inf, value),
+            model=model,
+            step=jnp.where(refine, 0.0, part * step),
+            # What the model predicts for that part of its step.
+            gain=jnp.where(refine, 0.0, part * (2 - part) * next_gain),
+            damping=jnp.where(refine, 0.0, damping),
+            exact=search.exact | refine,
+            n_steps=n_steps,
+            ended=there | (done & search.exact),
         )
 
     # An infinitely high point with no slope: the first step stays where it is, so that
     # the model is evaluated, and compiled, in one place only.
-    n_par = start.shape[0]
-    identity = jnp.broadcast_to(jnp.eye(n_par), (1 + exact, n_par, n_par))
-    zero = jnp.zeros(n_par)
+    no, yes = jnp.array(False), jnp.array(True)  # noqa: FBT003
+    shapes = eqx.filter_eval_shape(problem.model, start, no)
     initial = Search(
-        point=Point(start, jnp.array(jnp.inf), zero, identity),
+        params=start,
+        value=jnp.array(jnp.inf),
+        model=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
+        step=jnp.zeros_like(start),
+        gain=jnp.zeros(()),
         damping=jnp.zeros(()),
-        edm=jnp.array(jnp.inf),
+        exact=no,
         n_steps=jnp.zeros((), int),
-        stuck=jnp.array(False),  # noqa: FBT003
+        ended=jnp.where(jnp.any(jnp.isnan(start)), yes, no),
     )
     return jax.lax.while_loop(unfinished, advance, initial)
-
-
-def _evaluate(problem: Problem, params: Float[Array, " par"], *, exact: bool) -> Point:
-    metrics = [problem.hessian(params)] if exact else []
-    return Point(
-        params=params,
-        value=problem.value(params),
-        gradient=problem.gradient(params),
-        metrics=jnp.stack([*metrics, problem.curvature(params)]),
-    )
-
-
-def _box_step(
-    parameters: Parameters,
-    point: Point,
-    matrix: Float[Array, "par par"],
-    free: Bool[Array, " par"],
-) -> Float[Array, " par"]:
-    """Minimiser of the quadratic model within the bounds; nan if it has none.
-
-    Parameters whose step would cross a bound are moved onto it and the rest is solved
-    again, so that the others take the step that belongs to the clipped one. Each round
-    clips at least one more parameter, hence it ends.
-    """
-    lower = parameters.lower - point.params
-    upper = parameters.upper - point.params
-
-    def crossing(step, inside):
-        return inside & ((step < lower) | (step > upper))
-
-    def unfinished(state):
-        step, inside = state
-        return jnp.any(crossing(step, inside))
-
-    def clip_and_solve(state):
-        step, inside = state
-        inside = inside & ~crossing(step, inside)
-        clipped = jnp.where(free & ~inside, jnp.clip(step, lower, upper), 0.0)
-        rest = solve_free(matrix, -point.gradient - matrix @ clipped, inside)
-        return jnp.where(inside, rest, clipped), inside
-
-    first = solve_free(matrix, -point.gradient, free)
-    step, _ = jax.lax.while_loop(unfinished, clip_and_solve, (first, free))
-    return step
-
-
-def _first_usable(
-    usable: Bool[Array, " metric"], values: Float[Array, "metric ..."]
-) -> Float[Array, "..."]:
-    """The value of the first usable metric; of the last where none is."""
-    return jnp.where(jnp.any(usable), values[jnp.argmax(usable)], values[-1])
-
-
-def _edm(point: Point, free: Bool[Array, " par"]) -> Scalar:
-    """Estimated distance to the minimum, g H^-1 g / 2, in units of twice_nll."""
-
-    def distance(metric):
-        return 0.5 * point.gradient @ solve_free(metric, point.gradient, free)
-
-    distances = jax.vmap(distance)(point.metrics)
-    return _first_usable(~jnp.isnan(distances), distances)
-
-
-def starting_points(
-    problem: Problem,
-    start: Float[Array, " par"],
-    partners: Float[Array, "partner par"],
-    minimiser: Minimiser,
-) -> Float[Array, "start par"]:
-    """The given start, the partner fits' optima, and the varied nuisance parameters."""
-    parameters = problem.likelihood.parameters
-    rows = [start[None], partners]
-    candidates = [parameters.index(name) for name in parameters.interpolated]
-    n_directions = min(len(candidates), minimiser.n_directions)
-    if n_directions and minimiser.offsets:
-        measured = jnp.diagonal(problem.curvature(start))[jnp.array(candidates)]
-        ranked = jnp.where(jnp.isnan(measured), -jnp.inf, measured)
-        _, best = jax.lax.top_k(ranked, n_directions)
-        chosen = jnp.array(candidates)[best]
-        directions = jax.nn.one_hot(chosen, len(parameters), dtype=start.dtype)
-        offsets = jnp.array(minimiser.offsets, start.dtype)
-        shifts = offsets[:, None, None] * directions[None]
-        rows.append(start[None] + shifts.reshape(-1, len(parameters)))
-
-    def admit(point):
-        return problem.place(jnp.clip(point, parameters.lower, parameters.upper))
-
-    return jax.vmap(admit)(jnp.concatenate(rows))

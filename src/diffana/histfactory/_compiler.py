@@ -48,6 +48,8 @@ def compile_model(model: pyhf.Model) -> tuple[Layout, Templates]:
         gaussian_aux=_positions(constraints["gaussian_aux"]),
         poisson_par=_positions(constraints["poisson_par"]),
         poisson_aux=_positions(constraints["poisson_aux"]),
+        constraint_of_par=_numbered(constraints, "par", model.config.npars),
+        constraint_of_aux=_numbered(constraints, "aux", len(model.config.auxdata)),
         aux_derived=_flags(constraints["aux_derived"]),
         sigma_derived=_flags(constraints["sigma_derived"]),
         factor_derived=_flags(constraints["factor_derived"]),
@@ -170,6 +172,16 @@ def _constraints(
     return columns
 
 
+def _numbered(
+    constraints: dict[str, list[Any]], what: str, size: int
+) -> Int[Array, " item"]:
+    """Constraint of each parameter or auxiliary measurement; their number if none."""
+    constrained = constraints[f"gaussian_{what}"] + constraints[f"poisson_{what}"]
+    numbers = np.full(size, len(constrained))
+    numbers[constrained] = np.arange(len(constrained))
+    return jnp.asarray(numbers, int)
+
+
 def _rows(model: pyhf.Model) -> Iterator[tuple[str, dict[str, Any]]]:
     """Channel and sample of every row, in pyhf's order."""
     samples = {
@@ -281,22 +293,22 @@ def _code(
 
 
 def _positions(values: Sequence[int]) -> Int[Array, " item"]:
-    return jnp.asarray(values, int)
+    return jnp.asarray(np.asarray(values, np.int64))
 
 
 def _floats(values: Sequence[float]) -> Float[Array, " item"]:
-    return jnp.asarray(values, float)
+    return jnp.asarray(np.asarray(values, np.float64))
 
 
 def _flags(values: ArrayLike) -> Bool[Array, " item"]:
-    return jnp.asarray(values, bool)
+    return jnp.asarray(np.asarray(values, bool))
 
 
 def _padded(positions: list[list[int]]) -> Int[Array, "item factor"]:
     """Rows of equal length, a power of two, filled up with 0."""
     longest = max(map(len, positions))
     width = 1 << max(longest - 1, 0).bit_length()
-    return jnp.asarray([row + [0] * (width - len(row)) for row in positions], int)
+    return _positions([row + [0] * (width - len(row)) for row in positions])
 
 
 def _check(model: pyhf.Model) -> None:
@@ -325,14 +337,16 @@ def _check_unique(what: str, names: Iterable[str]) -> None:
 
 def _check_normsys(layout: Layout, templates: Templates) -> None:
     """Refuse factors for which pyhf's interpolation is NaN."""
+    code = layout.normsys_code
+    lowest = np.minimum(templates.normsys_lo, templates.normsys_hi)
+    refused = (lowest < 0) | ((lowest == 0) & (code is code4))
+    if not refused.any():
+        return
     for row in layout.rows:
         for kind, name, position, _ in row.modifiers:
-            if kind != "normsys":
-                continue
-            pair = (templates.normsys_lo[position], templates.normsys_hi[position])
-            lowest, code = min(map(float, pair)), layout.normsys_code
-            if lowest < 0 or (lowest == 0 and code is code4):
+            if kind == "normsys" and refused[position]:
                 raise SpecificationError(
                     f"channel {row.channel!r}, sample {row.sample!r}: normsys {name!r} "
-                    f"has a factor {lowest}, which {code.__name__} cannot interpolate"
+                    f"has a factor {lowest[position]}, which {code.__name__} cannot "
+                    "interpolate"
                 )

@@ -51,13 +51,7 @@ class Constraints(eqx.Module):
         counts = poisson.slope(
             auxdata[layout.poisson_aux], self.factor * params[layout.poisson_par]
         )
-        return (
-            jnp.zeros_like(params)
-            .at[layout.gaussian_par]
-            .add(2 * residual / self.sigma**2)
-            .at[layout.poisson_par]
-            .add(self.factor * counts)
-        )
+        return self._by_parameter(2 * residual / self.sigma**2, self.factor * counts)
 
     def curvature(
         self, params: Float[Array, " par"], auxdata: Float[Array, " aux"]
@@ -67,24 +61,25 @@ class Constraints(eqx.Module):
         counts = poisson.bend(
             auxdata[layout.poisson_aux], self.factor * params[layout.poisson_par]
         )
-        return (
-            jnp.zeros_like(params)
-            .at[layout.gaussian_par]
-            .add(2 / self.sigma**2)
-            .at[layout.poisson_par]
-            .add(self.factor**2 * counts)
-        )
+        return self._by_parameter(2 / self.sigma**2, self.factor**2 * counts)
 
     def expected_auxdata(self, params: Float[Array, " par"]) -> Float[Array, " aux"]:
         """Auxiliary measurements whose best fit is `params`."""
         layout = self.layout
-        return (
-            jnp.zeros_like(self.auxdata)
-            .at[layout.gaussian_aux]
-            .set(params[layout.gaussian_par])
-            .at[layout.poisson_aux]
-            .set(self.factor * params[layout.poisson_par])
-        )
+        counts = self.factor * params[layout.poisson_par]
+        return jnp.concatenate([params[layout.gaussian_par], counts])[
+            layout.constraint_of_aux
+        ]
+
+    def _by_parameter(
+        self, gaussian: Float[Array, " gaussian"], counts: Float[Array, " poisson"]
+    ) -> Float[Array, " par"]:
+        """Values of the constraints at their parameters, 0 at all others.
+
+        A scatter would say the same, but compiles and runs slowly on processors.
+        """
+        values = jnp.concatenate([gaussian, counts, jnp.zeros(1)])
+        return values[self.layout.constraint_of_par]
 
 
 def constraints(templates: Templates, layout: Layout) -> Constraints:

@@ -104,6 +104,9 @@ class Layout(eqx.Module):
         gaussian_aux: its auxiliary measurement.
         poisson_par: parameter under each Poisson constraint.
         poisson_aux: its auxiliary measurement.
+        constraint_of_par: Gaussian, then Poisson constraints are numbered through; the
+            constraint of each parameter, or their number where it has none.
+        constraint_of_aux: the constraint of each auxiliary measurement.
         aux_derived: auxiliary measurements that follow from the templates.
         sigma_derived: Gaussian widths that follow from the templates.
         factor_derived: Poisson factors that follow from the templates.
@@ -133,6 +136,8 @@ class Layout(eqx.Module):
     gaussian_aux: Int[Array, " gaussian"]
     poisson_par: Int[Array, " poisson"]
     poisson_aux: Int[Array, " poisson"]
+    constraint_of_par: Int[Array, " par"]
+    constraint_of_aux: Int[Array, " aux"]
     aux_derived: Bool[Array, " aux"]
     sigma_derived: Bool[Array, " gaussian"]
     factor_derived: Bool[Array, " poisson"]

@@ -5,14 +5,14 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
-from diffana.likelihood import AbstractLikelihood, Parameters
+from diffana.likelihood import AbstractLikelihood, Expansion, Parameters
 
 from . import poisson
-from .constraints import constraints
+from .constraints import Constraints, constraints
 from .layout import Layout
-from .rates import bin_sum, cell_rates, rates_and_jacobian, weighted_bend
+from .rates import bin_sum, cell_rates, rates_and_derivatives
 from .templates import Templates
 
 
@@ -28,6 +28,8 @@ class HistFactory(AbstractLikelihood):
     Attributes:
         templates: histograms and uncertainties.
         layout: which of their numbers belongs to what.
+        terms: constraint terms that go with the templates if they are already computed
+            (see `settled`), else None.
 
     Example:
         >>> import pyhf
@@ -41,21 +43,33 @@ class HistFactory(AbstractLikelihood):
 
     templates: Templates
     layout: Layout
+    terms: Constraints | None = None
 
-    def __init__(self, templates: Templates, layout: Layout):
-        self.templates = templates
-        self.layout = layout
+    def settled(self) -> "HistFactory":
+        """The same model with its constraint terms computed in advance.
+
+        Derivatives with respect to the templates still pass through, as long as the
+        templates are not replaced afterwards.
+        """
+        return HistFactory(self.templates, self.layout, self.constraints)
+
+    @property
+    def constraints(self) -> Constraints:
+        """Constraint terms that go with the current templates."""
+        if self.terms is not None:
+            return self.terms
+        return constraints(self.templates, self.layout)
 
     @property
     def parameters(self) -> Parameters:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Names, starting values, ranges; `fixed` follows the current templates."""
-        fixed = constraints(self.templates, self.layout).fixed
+        fixed = self.constraints.fixed
         return eqx.tree_at(lambda p: p.fixed, self.layout.parameters, fixed)
 
     @property
     def auxdata(self) -> Float[Array, " aux"]:
         """Nominal auxiliary measurements, which follow the current templates."""
-        return constraints(self.templates, self.layout).auxdata
+        return self.constraints.auxdata
 
     def expected_samples(self, params: Float[Array, " par"]) -> Float[Array, " cell"]:
         """Expected events of each sample in each of its bins.
@@ -70,7 +84,7 @@ class HistFactory(AbstractLikelihood):
 
     def expected_auxdata(self, params: Float[Array, " par"]) -> Float[Array, " aux"]:
         """Expected auxiliary measurements."""
-        return constraints(self.templates, self.layout).expected_auxdata(params)
+        return self.constraints.expected_auxdata(params)
 
     def expected_data(self, params: Float[Array, " par"]) -> Float[Array, " data"]:
         """The Asimov data set: expected bins, then expected auxiliary measurements."""
@@ -101,26 +115,19 @@ class HistFactory(AbstractLikelihood):
         self, params: Float[Array, " par"], auxdata: Float[Array, " aux"]
     ) -> Scalar:
         """-2 ln of the constraint terms alone, all constants included."""
-        return constraints(self.templates, self.layout).twice_nll(params, auxdata)
+        return self.constraints.twice_nll(params, auxdata)
 
     def gradient(
         self, params: Float[Array, " par"], data: Float[Array, " data"]
     ) -> Float[Array, " par"]:
         """First derivative of `twice_nll` with respect to `params`."""
-        counts, auxdata = self._split(params, data)
-        rates, jacobian = rates_and_jacobian(self.templates, self.layout, params)
-        terms = constraints(self.templates, self.layout)
-        return poisson.slope(counts, rates) @ jacobian + terms.gradient(params, auxdata)
+        return self.expansion(params, data, exact=False).gradient
 
     def hessian(
         self, params: Float[Array, " par"], data: Float[Array, " data"]
     ) -> Float[Array, "par par"]:
         """Second derivative of `twice_nll` with respect to `params`."""
-        counts, _ = self._split(params, data)
-        rates = self.expected_actualdata(params)
-        slope = poisson.slope(counts, rates)
-        bend = weighted_bend(self.templates, self.layout, params, slope)
-        return self.curvature(params, data) + bend
+        return self.expansion(params, data).hessian
 
     def curvature(
         self, params: Float[Array, " par"], data: Float[Array, " data"]
@@ -131,11 +138,35 @@ class HistFactory(AbstractLikelihood):
         constraints: positive semi-definite, and the Hessian where data equal
         expectation.
         """
+        return self.expansion(params, data, exact=False).curvature
+
+    def expansion(
+        self,
+        params: Float[Array, " par"],
+        data: Float[Array, " data"],
+        *,
+        exact: bool | Bool[Array, ""] = True,
+    ) -> Expansion:
+        """Value and derivatives in closed form; the rows are those of the Jacobian."""
         counts, auxdata = self._split(params, data)
-        rates, jacobian = rates_and_jacobian(self.templates, self.layout, params)
-        terms = constraints(self.templates, self.layout)
-        weighted = poisson.bend(counts, rates)[:, None] * jacobian
-        return jacobian.T @ weighted + jnp.diag(terms.curvature(params, auxdata))
+        rates, jacobian, bend = rates_and_derivatives(
+            self.templates,
+            self.layout,
+            params,
+            lambda rates: poisson.slope(counts, rates),
+            exact=exact,
+        )
+        terms = self.constraints
+        main = poisson.twice_nll(counts, rates).sum()
+        slope = poisson.slope(counts, rates) @ jacobian
+        return Expansion(
+            value=main + terms.twice_nll(params, auxdata),
+            gradient=slope + terms.gradient(params, auxdata),
+            diagonal=terms.curvature(params, auxdata),
+            rows=jacobian,
+            weight=poisson.bend(counts, rates),
+            bend=bend,
+        )
 
     def sample(
         self, params: Float[Array, " par"], key: PRNGKeyArray
@@ -144,7 +175,7 @@ class HistFactory(AbstractLikelihood):
 
         NaN marks the bins whose expected yield is negative.
         """
-        layout, terms = self.layout, constraints(self.templates, self.layout)
+        layout, terms = self.layout, self.constraints
         count_key, noise_key = jax.random.split(key)
         rates, auxdata = (
             self.expected_actualdata(params),

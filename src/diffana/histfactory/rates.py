@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffana.numerics import safe_divide
 
@@ -30,7 +30,7 @@ def cell_rates(
     templates: Templates, layout: Layout, params: Float[Array, " par"]
 ) -> Float[Array, " cell"]:
     """Expected events of each cell, that is of each sample in each of its bins."""
-    return _Parts.at(templates, layout, params).rates
+    return _Parts.at(templates, layout, params, _Morph.value_of).rates
 
 
 def bin_sum(cells: Float[Array, " cell"], layout: Layout) -> Float[Array, " bin"]:
@@ -38,11 +38,45 @@ def bin_sum(cells: Float[Array, " cell"], layout: Layout) -> Float[Array, " bin"
     return jax.ops.segment_sum(cells, layout.cell_bin, layout.n_bins)
 
 
-def rates_and_jacobian(
-    templates: Templates, layout: Layout, params: Float[Array, " par"]
-) -> tuple[Float[Array, " bin"], Float[Array, "bin par"]]:
-    """Expected events of each bin, and their derivatives with respect to `params`."""
+def rates_and_derivatives(
+    templates: Templates,
+    layout: Layout,
+    params: Float[Array, " par"],
+    weight: Callable[[Float[Array, " bin"]], Float[Array, " bin"]],
+    *,
+    exact: bool | Bool[Array, ""] = True,
+) -> tuple[Float[Array, " bin"], Float[Array, "bin par"], Float[Array, "par par"]]:
+    """Expected events of each bin, with first and second derivatives.
+
+    Args:
+        templates: numbers of the model.
+        layout: its structure.
+        params: where.
+        weight: what the second derivative of each bin is weighted with, as a function
+            of the expected events.
+        exact: whether the second derivative is wanted.
+
+    Returns:
+        The expected events λ, their derivatives with respect to `params`, and the
+        second derivative of Σ_b weight_b λ_b for constant weights; zero if not wanted.
+    """
     parts = _Parts.at(templates, layout, params)
+    rates, jacobian = _rates_and_jacobian(parts, layout, params)
+
+    def bend():
+        return _weighted_bend(parts, layout, params, weight(rates))
+
+    def no_bend():
+        return jnp.zeros((params.size, params.size))
+
+    if isinstance(exact, bool):
+        return rates, jacobian, bend() if exact else no_bend()
+    return rates, jacobian, jax.lax.cond(exact, bend, no_bend)
+
+
+def _rates_and_jacobian(
+    parts: "_Parts", layout: Layout, params: Float[Array, " par"]
+) -> tuple[Float[Array, " bin"], Float[Array, "bin par"]]:
     scale = parts.row_scale * parts.cell_scale
     n_bins, n_rows, n_par = layout.n_bins, len(layout.rows), params.size + 1
     yields = (
@@ -60,14 +94,12 @@ def rates_and_jacobian(
     return bin_sum(parts.rates, layout), jacobian[:, 1:]
 
 
-def weighted_bend(
-    templates: Templates,
+def _weighted_bend(
+    parts: "_Parts",
     layout: Layout,
     params: Float[Array, " par"],
     weight: Float[Array, " bin"],
 ) -> Float[Array, "par par"]:
-    """Second derivative of Σ_b weight_b λ_b with respect to `params`."""
-    parts = _Parts.at(templates, layout, params)
     n_par, n_rows = params.size + 1, len(layout.rows)
     cell_weight = weight[layout.cell_bin]
     by_shift = cell_weight * parts.row_scale * parts.cell_scale
@@ -154,6 +186,14 @@ class _Morph(NamedTuple):
         (value, slope), (_, bend) = jax.jvp(with_slope, (alpha,), (ones,))
         return cls(value, slope, bend)
 
+    @classmethod
+    def value_of(
+        cls, function: Callable[[Array], Array], alpha: Float[Array, " entry"]
+    ) -> "_Morph":
+        """Without the derivatives, which take long to trace."""
+        nothing = jnp.zeros_like(alpha)
+        return cls(function(alpha), nothing, nothing)
+
 
 class _Parts(NamedTuple):
     """The factors of the yield of each cell."""
@@ -169,7 +209,11 @@ class _Parts(NamedTuple):
 
     @classmethod
     def at(
-        cls, templates: Templates, layout: Layout, params: Float[Array, " par"]
+        cls,
+        templates: Templates,
+        layout: Layout,
+        params: Float[Array, " par"],
+        morph: Callable[..., _Morph] = _Morph.at,
     ) -> "_Parts":
         def shift_of(alpha):
             nominal = templates.nominal[layout.histosys_cell]
@@ -182,8 +226,8 @@ class _Parts(NamedTuple):
                 alpha, templates.normsys_lo, templates.normsys_hi
             )
 
-        shift = _Morph.at(shift_of, params[layout.histosys_par])
-        norm = _Morph.at(norm_of, params[layout.normsys_par])
+        shift = morph(shift_of, params[layout.histosys_par])
+        norm = morph(norm_of, params[layout.normsys_par])
         padded = jnp.concatenate([jnp.ones(1), params])
         norm_scale = product(
             jnp.concatenate([jnp.ones(1), norm.value])[layout.row_normsys]

@@ -62,8 +62,12 @@ def from_workspace(
         settings["modifier_settings"] = codes
     try:
         parsed = pyhf.Workspace(dict(workspace))
+        # What is not patched has just been validated, which takes longer than the rest.
         model = parsed.model(
-            measurement_name=measurement, patches=list(patches), **settings
+            measurement_name=measurement,
+            patches=list(patches),
+            validate=bool(patches),
+            **settings,
         )
     except (
         exceptions.InvalidMeasurement,

@@ -1,6 +1,6 @@
 """Tests of a signal hypothesis: exclusion by CLs, and discovery."""
 
-from typing import final
+from typing import TypeVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,7 +15,12 @@ from diffana.infer.asymptotics import (
     log_p0,
     significance,
 )
-from diffana.infer.statistics import AsimovTest, ProfileScan, asimov_test, profile
+from diffana.infer.statistics import (
+    AsimovTest,
+    ProfileScan,
+    discovery_fits,
+    exclusion_fits,
+)
 from diffana.likelihood import AbstractLikelihood
 from diffana.numerics import log_normal_sf
 
@@ -81,14 +86,20 @@ def hypotest(
         >>> model, data = from_workspace(workspace)
         >>> hypotest(model, data, 1.0).CLs_obs
     """
-    observed = profile(likelihood, data, poi_test, minimiser=minimiser, throw=throw)
-    asimov = asimov_test(
-        likelihood,
-        observed.background.bestfit,
-        poi_test,
-        minimiser=minimiser,
-        throw=throw,
-    )
+    found = _exclusion(likelihood, data, poi_test, minimiser, bounded=bounded)
+    return _certified(found, throw=throw)
+
+
+@eqx.filter_jit
+def _exclusion(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_test: ArrayLike,
+    minimiser: Minimiser | None,
+    *,
+    bounded: bool,
+) -> HypoTestResult:
+    observed, asimov = exclusion_fits(likelihood, data, poi_test, minimiser)
     q = observed.qmu_tilde if bounded else observed.qmu
     tails = limit_p_values(q, asimov.q, bounded=bounded)
     return HypoTestResult(
@@ -100,9 +111,7 @@ def hypotest(
         q_asimov=asimov.q,
         observed=observed,
         asimov=asimov,
-        result=RESULTS.where(
-            observed.result != RESULTS.successful, observed.result, asimov.fit.result
-        ),
+        result=_first_failure(observed, asimov),
     )
 
 
@@ -158,25 +167,40 @@ def discovery(
 
     Source: Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, sections 3.3 and 4.1.
     """
-    observed = profile(likelihood, data, poi_signal, minimiser=minimiser, throw=throw)
-    asimov = asimov_test(
-        likelihood,
-        observed.conditional.bestfit,
-        0.0,
-        minimiser=minimiser,
-        throw=throw,
-    )
+    found = _discovery(likelihood, data, poi_signal, minimiser)
+    return _certified(found, throw=throw)
+
+
+@eqx.filter_jit
+def _discovery(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_signal: ArrayLike,
+    minimiser: Minimiser | None,
+) -> DiscoveryResult:
+    observed, asimov = discovery_fits(likelihood, data, poi_signal, minimiser)
     bands = jnp.array(BANDS, float)
-    expected = jnp.exp(log_normal_sf(significance(asimov.q) - bands))
     return DiscoveryResult(
         p0=jnp.exp(log_p0(observed.q0)),
         significance=significance(observed.q0),
-        p0_exp=expected,
+        p0_exp=jnp.exp(log_normal_sf(significance(asimov.q) - bands)),
         q0=observed.q0,
         q0_asimov=asimov.q,
         observed=observed,
         asimov=asimov,
-        result=RESULTS.where(
-            observed.result != RESULTS.successful, observed.result, asimov.fit.result
-        ),
+        result=_first_failure(observed, asimov),
     )
+
+
+def _first_failure(observed: ProfileScan, asimov: AsimovTest) -> RESULTS:
+    failed = observed.result != RESULTS.successful
+    return RESULTS.where(failed, observed.result, asimov.fit.result)
+
+
+_Result = TypeVar("_Result", HypoTestResult, DiscoveryResult)
+
+
+def _certified(found: _Result, *, throw: bool) -> _Result:
+    if not throw:
+        return found
+    return found.result.error_if(found, found.result != RESULTS.successful)

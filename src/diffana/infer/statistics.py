@@ -90,24 +90,9 @@ def profile(
         >>> model, data = from_workspace(workspace)
         >>> profile(model, data, 1.0).qmu_tilde
     """
-    parameters = likelihood.parameters
-    poi, index = parameters.names[parameters.poi_index], parameters.poi_index
-    fits = fit_together(
-        likelihood,
-        data,
-        [{}, {poi: poi_test}, {poi: 0.0}],
-        minimiser=minimiser,
-        throw=throw,
-    )
-    free, conditional, background = (_entry(fits, i) for i in range(3))
-    return ProfileScan(
-        poi_test=jnp.asarray(poi_test, float),
-        poi_hat=free.bestfit[index],
-        free=free,
-        conditional=conditional,
-        background=background,
-        result=first_failure(fits.result),
-    )
+    held = _profiled(likelihood, poi_test)
+    fits = fit_together(likelihood, data, held, minimiser=minimiser, throw=throw)
+    return _profile_scan(likelihood, poi_test, fits)
 
 
 @final
@@ -144,12 +129,11 @@ def asimov_test(
     Raises:
         EquinoxRuntimeError: if `throw` and the conditional fit is not certified.
     """
-    parameters = likelihood.parameters
     data = likelihood.expected_data(params)
     conditional = fit(
         likelihood,
         data,
-        fixed={parameters.names[parameters.poi_index]: poi_test},
+        fixed={_poi(likelihood): poi_test},
         partners=params[None],
         minimiser=minimiser,
         throw=throw,
@@ -158,11 +142,92 @@ def asimov_test(
     return AsimovTest(q=q, fit=conditional)
 
 
+@eqx.filter_jit
+def exclusion_fits(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_test: ArrayLike,
+    minimiser: Minimiser | None = None,
+) -> tuple[ProfileScan, AsimovTest]:
+    """`profile`, and the test of `poi_test` on the Asimov data of its background fit.
+
+    All fits are one search, which compiles once and starts every fit where a related
+    one ended. Failures are data.
+    """
+    return _with_asimov(likelihood, data, poi_test, poi_test, 2, minimiser)
+
+
+@eqx.filter_jit
+def discovery_fits(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_signal: ArrayLike,
+    minimiser: Minimiser | None = None,
+) -> tuple[ProfileScan, AsimovTest]:
+    """`profile`, and the test of no signal on the Asimov data of its conditional fit.
+
+    As `exclusion_fits`.
+    """
+    return _with_asimov(likelihood, data, poi_signal, 0.0, 1, minimiser)
+
+
+def _with_asimov(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_test: ArrayLike,
+    poi_asimov: ArrayLike,
+    source: int,
+    minimiser: Minimiser | None,
+) -> tuple[ProfileScan, AsimovTest]:
+    likelihood = likelihood.settled()
+    held = _profiled(likelihood, poi_test)
+    fits = fit_together(
+        likelihood,
+        data,
+        [*held, {_poi(likelihood): poi_asimov}],
+        asimov_of=[None, None, None, source],
+        minimiser=minimiser,
+        throw=False,
+    )
+    observed = _profile_scan(likelihood, poi_test, _entry(fits, slice(0, 3)))
+    generator, conditional = fits.bestfit[source], _entry(fits, 3)
+    exact = likelihood.twice_nll(generator, likelihood.expected_data(generator))
+    q = conditional.best_twice_nll - exact
+    return observed, AsimovTest(q=q, fit=conditional)
+
+
+def _poi(likelihood: AbstractLikelihood) -> str:
+    parameters = likelihood.parameters
+    return parameters.names[parameters.poi_index]
+
+
+def _profiled(
+    likelihood: AbstractLikelihood, poi_test: ArrayLike
+) -> list[dict[str, ArrayLike]]:
+    """What the free, the conditional and the background fit hold."""
+    poi = _poi(likelihood)
+    return [{}, {poi: poi_test}, {poi: 0.0}]
+
+
+def _profile_scan(
+    likelihood: AbstractLikelihood, poi_test: ArrayLike, fits: FitResult
+) -> ProfileScan:
+    free, conditional, background = (_entry(fits, i) for i in range(3))
+    return ProfileScan(
+        poi_test=jnp.asarray(poi_test, float),
+        poi_hat=free.bestfit[likelihood.parameters.poi_index],
+        free=free,
+        conditional=conditional,
+        background=background,
+        result=first_failure(fits.result),
+    )
+
+
 def nominal(likelihood: AbstractLikelihood, poi: ArrayLike) -> Float[Array, " par"]:
     """Nominal parameters with the parameter of interest set to `poi`."""
     parameters = likelihood.parameters
     return parameters.inits.at[parameters.poi_index].set(poi)
 
 
-def _entry(fits: FitResult, index: int) -> FitResult:
+def _entry(fits: FitResult, index: int | slice) -> FitResult:
     return jax.tree.map(lambda leaf: leaf[index], fits)
