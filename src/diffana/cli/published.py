@@ -1,13 +1,13 @@
 """Commands on published workspaces."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from diffana.cli.failures import BadInput, statistics
+from diffana.cli.failures import BadInput, NoResult, statistics
 from diffana.cli.output import Report, Writable
 from diffana.cli.sources import Assignment, JsonFile, Patch, PatchFile, Source
 
@@ -49,12 +49,19 @@ def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
         def published() -> "Published":
             from diffana.workflow.workspaces import publish
 
-            return publish(
+            read = publish(
                 workspace.content,
                 origin=workspace.origin,
                 patches=patches,
                 measurement=measurement,
             )
+            if measurement is None and len(read.measurements) > 1:
+                names = ", ".join(read.measurements)
+                click.echo(
+                    f"{read.origin}: measurement {read.measurement} of {names}",
+                    err=True,
+                )
+            return read
 
         with statistics():
             command(published, report=Report(as_json, output_file), **options)
@@ -79,6 +86,14 @@ _test_stat = click.option(
 )
 
 
+def _plot(what: str) -> Callable[..., Any]:
+    return click.option(
+        "--plot",
+        type=Writable(".pdf", ".png", ".svg"),
+        help=f"{what} as a figure: pdf, png or svg.",
+    )
+
+
 @click.command()
 @_on_workspace
 @click.option(
@@ -87,11 +102,18 @@ _test_stat = click.option(
     multiple=True,
     help="Hold a parameter at a value; repeatable.",
 )
+@click.option(
+    "--minos",
+    metavar="NAME",
+    multiple=True,
+    help="Take the interval of this parameter from its profile, too; repeatable.",
+)
 def fit(
     published: "Callable[[], Published]",
     *,
     report: Report,
     fix: tuple[tuple[str, float], ...],
+    minos: tuple[str, ...],
 ) -> None:
     """Fit the parameters of WORKSPACE to its data."""
     from diffana.workflow import published as results
@@ -99,7 +121,7 @@ def fit(
     fixed = dict(fix)
     if len(fixed) < len(fix):
         raise BadInput("a parameter is given to --fix twice")
-    result = results.fit(published(), fixed=fixed)
+    result = results.fit(published(), fixed=fixed, minos=minos)
     report(result, lambda: _tables().fit(result))
 
 
@@ -130,6 +152,109 @@ def significance(published: "Callable[[], Published]", *, report: Report) -> Non
 
     result = results.significance(published())
     report(result, lambda: _tables().significance(result))
+
+
+@click.command()
+@_on_workspace
+@click.option(
+    "--confidence-level",
+    "--cl",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+)
+@_test_stat
+@_plot("Brazil band")
+def limit(
+    published: "Callable[[], Published]",
+    *,
+    report: Report,
+    confidence_level: float,
+    test_stat: str,
+    plot: Path | None,
+) -> None:
+    """Compute upper limits on the signal strength, observed and expected."""
+    from diffana.workflow import published as results
+
+    workspace, bounded = published(), test_stat == "qtilde"
+    result = results.limit(workspace, level=1 - confidence_level, bounded=bounded)
+    if plot is not None:
+        points = results.brazil(workspace, result, bounded=bounded)
+        _figures().limit(plot, result, points)
+        result["points"] = points
+    report(result, lambda: _tables().limit(result))
+    _refuse(result["failures"])
+
+
+@click.command()
+@_on_workspace
+@click.option(
+    "--refit", is_flag=True, help="Impacts from fits, not from the covariance."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many parameters to plot and to tabulate.",
+)
+@_plot("Ranking")
+def ranking(
+    published: "Callable[[], Published]",
+    *,
+    report: Report,
+    refit: bool,
+    top: int,
+    plot: Path | None,
+) -> None:
+    """Rank the parameters by their impact on the signal strength."""
+    from diffana.workflow import profiles
+
+    result = profiles.ranking(published(), refit=refit)
+    if plot is not None:
+        _figures().ranking(plot, result, top=top)
+    report(result, lambda: _tables().ranking(result, top=top))
+
+
+@click.command()
+@_on_workspace
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    help="Parameter to scan, else that of interest; twice for a plane.",
+)
+@click.option(
+    "--range",
+    "ranges",
+    type=(float, float),
+    multiple=True,
+    metavar="LOW HIGH",
+    help="Where to scan, once for each parameter; else three standard deviations.",
+)
+@click.option(
+    "--points",
+    type=click.IntRange(2),
+    help="Values of each parameter.  [default: 41, for a plane 21]",
+)
+@_plot("Profile")
+def scan(
+    published: "Callable[[], Published]",
+    *,
+    report: Report,
+    parameters: tuple[str, ...],
+    ranges: tuple[tuple[float, float], ...],
+    points: int | None,
+    plot: Path | None,
+) -> None:
+    """Scan the profile of -2 ln L along one parameter or two."""
+    from diffana.workflow import profiles
+
+    result = profiles.scan(published(), parameters, ranges=ranges, points=points)
+    if plot is not None:
+        _figures().scan(plot, result)
+    report(result, lambda: _tables().scan(result))
+    _refuse(result["failures"])
 
 
 @click.command()
@@ -165,10 +290,24 @@ def crosscheck(
     report(result, lambda: _tables().crosscheck(result, poi=poi))
 
 
-COMMANDS = (fit, cls, significance, crosscheck)
+COMMANDS = (fit, cls, limit, significance, ranking, scan, crosscheck)
+
+
+def _refuse(failures: Mapping[str, str]) -> None:
+    """Fail after what could be computed is out."""
+    if failures:
+        first, *others = failures.values()
+        more = f" (and {len(others)} more)" if others else ""
+        raise NoResult(f"{first}{more}")
 
 
 def _tables() -> Any:
     from diffana.workflow import workspace_tables
 
     return workspace_tables
+
+
+def _figures() -> Any:
+    from diffana.workflow import workspace_figures
+
+    return workspace_figures

@@ -5,61 +5,98 @@ parameter name, under the names of pyhf and cabinetry. There is no number that d
 on a fit without certificate: such a fit raises.
 """
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import ArrayLike, Float
 
 from diffana import infer
-from diffana.errors import RESULTS, FitError, SpecificationError
-from diffana.fit import FitResult, fit as minimise
-from diffana.histfactory import HistFactory
+from diffana.errors import RESULTS, FitError
+from diffana.workflow.checks import (
+    check_fits,
+    check_free,
+    check_numbers,
+    check_result,
+    check_tested,
+    check_value,
+)
 from diffana.workflow.workspaces import Published
 
 
+BANDS = ("-2σ", "-1σ", "median", "+1σ", "+2σ")
+"""Names of the expected set."""
+
+_N_BRAZIL = 41
+
+
 def fit(
-    workspace: Published, *, fixed: Mapping[str, float] | None = None
+    workspace: Published,
+    *,
+    fixed: Mapping[str, float] | None = None,
+    minos: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Maximum-likelihood fit.
 
     Args:
         workspace: the workspace.
         fixed: values at which to hold parameters, by name.
+        minos: parameters whose interval is to come from the profile, too.
 
     Raises:
         SpecificationError: if a name is unknown, or a value outside the bounds.
-        FitError: if the fit is not certified.
+        FitError: if a fit is not certified.
     """
+    held = {name: jnp.asarray(value) for name, value in (fixed or {}).items()}
     for name, value in (fixed or {}).items():
         check_value(workspace, name, value)
-    held = {name: jnp.asarray(value) for name, value in (fixed or {}).items()}
-    result, covariance = _estimate(workspace.model, workspace.data, held)
-    check_fits({"the fit": result})
-    check_numbers({"the covariance": covariance})
-    names = workspace.model.parameters.names
-    at_bound = np.asarray(result.at_bound)
-    return {
-        "best_twice_nll": float(result.best_twice_nll),
-        "bestfit": by_name(names, result.bestfit),
-        "uncertainty": by_name(names, infer.uncertainty(covariance)),
+    for name in minos:
+        check_free(workspace, name, held)
+    model, data = workspace.model, workspace.data
+    found = infer.estimate(model, data, fixed=held, throw=False)
+    check_result("the fit", found.result)
+    check_numbers({"the covariance": found.covariance})
+    names, at_bound = model.parameters.names, np.asarray(found.fit.at_bound)
+    document = {
+        "best_twice_nll": float(found.best_twice_nll),
+        "bestfit": by_name(names, found.bestfit),
+        "uncertainty": by_name(names, found.uncertainty),
         "at_bound": [name for name, at in zip(names, at_bound, strict=True) if at],
-        "labels": list(names),
-        "corr_mat": np.asarray(infer.correlation(covariance)).tolist(),
     }
+    if minos:
+        document["minos"] = {
+            name: _interval(workspace, name, held, found) for name in minos
+        }
+    if found.goodness is not None:
+        document["goodness_of_fit"] = {
+            "chi2": float(found.goodness.chi2),
+            "ndf": int(found.goodness.ndf),
+            "p_value": float(found.goodness.p_value),
+        }
+    document["labels"] = list(names)
+    document["corr_mat"] = np.asarray(found.correlation).tolist()
+    return document
 
 
-@eqx.filter_jit
-def _estimate(
-    model: HistFactory, data: Float[Array, " data"], fixed: dict[str, Array]
-) -> tuple[FitResult, Float[Array, "par par"]]:
-    result = minimise(model, data, fixed=fixed, throw=False)
-    information = infer.fisher_information(model, result.bestfit, data)
-    return result, infer.covariance(information, result.free)
+def _interval(
+    workspace: Published,
+    name: str,
+    held: Mapping[str, ArrayLike],
+    found: infer.Estimates,
+) -> dict[str, Any]:
+    interval = infer.profile_interval(
+        workspace.model, workspace.data, name, fixed=held, fit=found.fit, throw=False
+    )
+    check_result(f"the interval of {name}", interval.result)
+    check_numbers({f"the interval of {name}": (interval.lower, interval.upper)})
+    return {
+        "lower": float(interval.lower),
+        "upper": float(interval.upper),
+        "lower_at_bound": bool(interval.lower_at_bound),
+        "upper_at_bound": bool(interval.upper_at_bound),
+    }
 
 
 def cls(
@@ -78,35 +115,27 @@ def cls(
         FitError: if one of the fits is not certified.
     """
     check_tested(workspace, poi_test)
-    test = hypotest(workspace, poi_test, bounded=bounded)
+    poi = workspace.poi
+    test = infer.hypotest(
+        workspace.model,
+        workspace.data,
+        jnp.asarray(poi_test, float),
+        bounded=bounded,
+        throw=False,
+    )
+    check_fits(
+        {
+            f"the fit with {poi} free": test.observed.free,
+            f"the fit at {poi} = {poi_test:g}": test.observed.conditional,
+            f"the fit at {poi} = 0": test.observed.background,
+            f"the Asimov fit at {poi} = {poi_test:g}": test.asimov.fit,
+        }
+    )
+    check_numbers({"CLs": test.CLs_obs, "the expected CLs": test.CLs_exp})
     return {
         "CLs_obs": float(test.CLs_obs),
         "CLs_exp": np.asarray(test.CLs_exp).tolist(),
     }
-
-
-def hypotest(
-    workspace: Published, poi_test: float, *, bounded: bool
-) -> infer.HypoTestResult:
-    """The certified test behind `cls`; compiled once for all values of `poi_test`."""
-    test = _hypotest(workspace.model, workspace.data, jnp.asarray(poi_test), bounded)
-    check_fits(
-        {
-            f"the fit with {workspace.poi} free": test.observed.free,
-            f"the fit at {workspace.poi} = {poi_test:g}": test.observed.conditional,
-            f"the fit at {workspace.poi} = 0": test.observed.background,
-            f"the Asimov fit at {workspace.poi} = {poi_test:g}": test.asimov.fit,
-        }
-    )
-    check_numbers({"CLs": test.CLs_obs, "the expected CLs": test.CLs_exp})
-    return test
-
-
-@eqx.filter_jit
-def _hypotest(
-    model: HistFactory, data: Float[Array, " data"], poi_test: ArrayLike, bounded: bool
-) -> infer.HypoTestResult:
-    return infer.hypotest(model, data, poi_test, bounded=bounded, throw=False)
 
 
 def significance(workspace: Published) -> dict[str, Any]:
@@ -117,104 +146,113 @@ def significance(workspace: Published) -> dict[str, Any]:
             0 or 1.
         FitError: if one of the fits is not certified.
     """
-    for poi in (0.0, 1.0):
-        check_value(workspace, workspace.poi, poi)
-    test = _discovery(workspace.model, workspace.data)
+    poi = workspace.poi
+    for value in (0.0, 1.0):
+        check_value(workspace, poi, value)
+    test = infer.discovery(workspace.model, workspace.data, throw=False)
     check_fits(
         {
-            f"the fit with {workspace.poi} free": test.observed.free,
-            f"the fit at {workspace.poi} = 1": test.observed.conditional,
-            f"the fit at {workspace.poi} = 0": test.observed.background,
-            f"the Asimov fit at {workspace.poi} = 0": test.asimov.fit,
+            f"the fit with {poi} free": test.observed.free,
+            f"the fit at {poi} = 1": test.observed.conditional,
+            f"the fit at {poi} = 0": test.observed.background,
+            f"the Asimov fit at {poi} = 0": test.asimov.fit,
         }
     )
     check_numbers({"p0": test.p0, "the expected p0": test.p0_exp})
-    expected = infer.significance(test.q0_asimov)
+    expected = float(infer.significance(test.q0_asimov))
     return {
         "p0": float(test.p0),
         "significance": float(test.significance),
         "p0_exp": np.asarray(test.p0_exp).tolist(),
-        "significance_exp": [float(expected) - band for band in infer.BANDS],
+        "significance_exp": [expected - band for band in infer.BANDS],
     }
 
 
-@eqx.filter_jit
-def _discovery(
-    model: HistFactory, data: Float[Array, " data"]
-) -> infer.DiscoveryResult:
-    return infer.discovery(model, data, throw=False)
+def limit(
+    workspace: Published, *, level: float = 0.05, bounded: bool = True
+) -> dict[str, Any]:
+    """Upper limits on the parameter of interest, observed and expected.
 
+    A limit that does not lie within the bounds of the parameter is nan, and named with
+    the reason under `failures`.
 
-def check_value(workspace: Published, name: str, value: float) -> None:
-    """Refuse a parameter that does not exist, or a value outside its bounds.
-
-    Raises:
-        SpecificationError: naming the parameter.
-    """
-    index = position(workspace, name)
-    parameters = workspace.model.parameters
-    lower, upper = float(parameters.lower[index]), float(parameters.upper[index])
-    if not lower <= value <= upper:
-        raise SpecificationError(
-            f"{workspace.origin}: parameter {name!r}: {value:g} is outside its bounds "
-            f"{lower:g} and {upper:g}"
-        )
-
-
-def check_tested(workspace: Published, poi_test: float) -> None:
-    """Refuse a signal strength for which there is no upper-limit test.
+    Args:
+        workspace: the workspace.
+        level: one minus the confidence level.
+        bounded: whether to use q~_mu rather than q_mu.
 
     Raises:
-        SpecificationError: if there is no parameter of interest, or `poi_test` is
-            negative or outside its bounds.
+        SpecificationError: if there is no parameter of interest, or its bounds exclude
+            0.
+        FitError: if one of the fits to the data is not certified, or no limit exists.
     """
-    check_value(workspace, workspace.poi, poi_test)
-    if poi_test < 0:
-        raise SpecificationError(
-            f"the tested {workspace.poi} = {poi_test:g} is negative"
-        )
     check_value(workspace, workspace.poi, 0.0)
+    found = infer.upper_limit(
+        workspace.model, workspace.data, level=level, bounded=bounded, throw=False
+    )
+    check_fits(
+        {
+            f"the fit with {workspace.poi} free": found.free,
+            f"the fit at {workspace.poi} = 0": found.background,
+        }
+    )
+    names = ("the observed limit", *(f"the expected limit, {band}," for band in BANDS))
+    failures = {
+        name: f"{name} is not certified: {RESULTS[result]}"
+        for name, result in zip(names, entries(found.results), strict=True)
+        if bool(result != RESULTS.successful)
+    }
+    if len(failures) == len(names):
+        raise FitError(next(iter(failures.values())))
+    return {
+        "poi": workspace.poi,
+        "confidence_level": 1 - level,
+        "observed_limit": float(found.observed),
+        "expected_limit": np.asarray(found.expected).tolist(),
+        "failures": failures,
+    }
 
 
-def position(workspace: Published, name: str) -> int:
-    """Position of the parameter `name`.
+def brazil(
+    workspace: Published, limits: Mapping[str, Any], *, bounded: bool = True
+) -> dict[str, Any]:
+    """CLs around the limits: the points of a Brazil band.
 
-    Raises:
-        SpecificationError: if there is none, with names that resemble it.
+    Args:
+        workspace: the workspace.
+        limits: what `limit` returned.
+        bounded: as in `limit`.
+
+    Returns:
+        Values of the parameter of interest from 0 to beyond the largest limit, and CLs
+        at each, nan where a fit is not certified.
     """
-    names = workspace.model.parameters.names
-    if name in names:
-        return names.index(name)
-    components = [one for one in names if one.startswith(f"{name}[")]
-    similar = components or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(similar[:3])}?" if similar else ""
-    raise SpecificationError(f"{workspace.origin}: no parameter {name!r}{hint}")
+    parameters = workspace.model.parameters
+    highest = np.nanmax([limits["observed_limit"], *limits["expected_limit"]])
+    stop = min(1.2 * highest, float(parameters.upper[parameters.poi_index]))
+    values = np.linspace(0.0, stop, _N_BRAZIL)
+    tests = [_cls_or_nan(workspace, float(value), bounded) for value in values]
+    return {
+        "poi_values": values.tolist(),
+        "CLs_obs": [test["CLs_obs"] for test in tests],
+        "CLs_exp": [test["CLs_exp"] for test in tests],
+    }
 
 
-def check_fits(fits: Mapping[str, FitResult]) -> None:
-    """Refuse fits that are not certified.
-
-    Raises:
-        FitError: naming the first of them, and why.
-    """
-    for name, result in fits.items():
-        if bool(result.result != RESULTS.successful):
-            raise FitError(f"{name} is not certified: {RESULTS[result.result]}")
+def _cls_or_nan(workspace: Published, poi_test: float, bounded: bool) -> dict[str, Any]:
+    try:
+        return cls(workspace, poi_test=poi_test, bounded=bounded)
+    except FitError:
+        return {"CLs_obs": np.nan, "CLs_exp": [np.nan] * len(BANDS)}
 
 
-def check_numbers(values: Mapping[str, PyTree]) -> None:
-    """Refuse results of certified fits that are not numbers all the same.
-
-    Raises:
-        FitError: naming the first of them.
-    """
-    for name, value in values.items():
-        if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(value)):
-            raise FitError(f"{name} is not a finite number although the fits succeeded")
+def entries(results: RESULTS) -> list[RESULTS]:
+    """The codes of an array, one by one."""
+    flat = jax.tree.map(jnp.ravel, results)
+    size = jax.tree.leaves(flat)[0].size
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], flat) for i in range(size)]
 
 
-def by_name(
-    names: tuple[str, ...], values: Float[ArrayLike, " par"]
-) -> dict[str, float]:
+def by_name(names: Sequence[str], values: Float[ArrayLike, " par"]) -> dict[str, float]:
     """Values by parameter name."""
     return dict(zip(names, np.asarray(values).tolist(), strict=True))

@@ -7,8 +7,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from diffana.workflow.published import BANDS
 
-_BANDS = ("-2σ", "-1σ", "median", "+1σ", "+2σ")
+
+_RANKED = (
+    "pull",
+    "constraint",
+    "prefit_up",
+    "prefit_down",
+    "postfit_up",
+    "postfit_down",
+)
 _STRONG = 0.3
 _MOST_CORRELATIONS = 10
 
@@ -24,6 +33,15 @@ def fit(result: Mapping[str, Any]) -> RenderableType:
         )
     parts: list[RenderableType] = [table, Text("")]
     parts.append(Text(f"-2 ln L = {result['best_twice_nll']:.6f}"))
+    if "goodness_of_fit" in result:
+        chi2, ndf, p_value = result["goodness_of_fit"].values()
+        parts.append(
+            Text(f"χ² = {chi2:.4g} for {ndf} degrees of freedom, p = {p_value:.3g}")
+        )
+    parts += [
+        Text(_interval(name, result["bestfit"][name], interval))
+        for name, interval in result.get("minos", {}).items()
+    ]
     strongest = _strongest(result)
     if strongest:
         parts += [
@@ -49,6 +67,57 @@ def significance(result: Mapping[str, Any]) -> RenderableType:
             "significance [σ]": (result["significance"], result["significance_exp"]),
         },
     )
+
+
+def limit(result: Mapping[str, Any]) -> RenderableType:
+    """Observed and expected upper limits."""
+    return _observed_and_expected(
+        f"upper limit on {result['poi']}, {100 * result['confidence_level']:g} % CL",
+        {"": (result["observed_limit"], result["expected_limit"])},
+    )
+
+
+def ranking(result: Mapping[str, Any], *, top: int) -> RenderableType:
+    """The parameters with the largest impacts."""
+    table = _table(
+        "parameter",
+        "pull",
+        "constraint",
+        "pre-fit up",
+        "down",
+        "post-fit up",
+        "down",
+    )
+    for name in result["labels"][:top]:
+        table.add_row(
+            name,
+            *(_number(result[column][name]) for column in _RANKED),
+        )
+    return Group(
+        table,
+        Text(""),
+        Text(
+            f"impacts on {result['poi']} = {_number(result['poi_bestfit'])} of each "
+            "parameter raised and lowered"
+        ),
+    )
+
+
+def scan(result: Mapping[str, Any]) -> RenderableType:
+    """Every point of a scan of one parameter, or the range of a scan of two."""
+    names, values = list(result["values"]), list(result["values"].values())
+    best = ", ".join(f"{n} = {_number(v)}" for n, v in result["bestfit"].items())
+    found = Text(f"best fit {best}; -2 ln L = {result['best_twice_nll']:.6f}")
+    if len(names) == 1:
+        table = _table(names[0], "-2 Δln L", left=0)
+        for value, height in zip(values[0], result["delta_twice_nll"], strict=True):
+            table.add_row(_number(value), _number(height))
+        return Group(table, Text(""), found)
+    table = _table("", *(_number(value) for value in values[1]))
+    for value, row in zip(values[0], result["delta_twice_nll"], strict=True):
+        table.add_row(_number(value), *(f"{height:.3g}" for height in row))
+    title = Text(f"-2 Δln L: {names[0]} downwards, {names[1]} to the right")
+    return Group(title, table, Text(""), found)
 
 
 def crosscheck(result: Mapping[str, Any], *, poi: str | None) -> RenderableType:
@@ -86,7 +155,7 @@ def crosscheck(result: Mapping[str, Any], *, poi: str | None) -> RenderableType:
         )
         for i in (2, 0, 1, 3, 4):
             row(
-                f"{title}, {_BANDS[i]}",
+                f"{title}, {BANDS[i]}",
                 ours["CLs_exp"][i],
                 exp and exp[i],
                 exp and between["CLs_exp"][i],
@@ -132,10 +201,19 @@ def _observed_and_expected(
     table.add_row("observed", *(_number(observed) for observed, _ in columns.values()))
     for i in (2, 0, 1, 3, 4):
         table.add_row(
-            f"expected, {_BANDS[i]}",
+            f"expected, {BANDS[i]}",
             *(_number(expected[i]) for _, expected in columns.values()),
         )
     return table
+
+
+def _interval(name: str, best: float, interval: Mapping[str, Any]) -> str:
+    ends = [
+        f"{sign}{_number(abs(interval[end] - best))}"
+        + (" (bound)" if interval[f"{end}_at_bound"] else "")
+        for sign, end in (("-", "lower"), ("+", "upper"))
+    ]
+    return f"{name} = {_number(best)} {' '.join(ends)} from the profile"
 
 
 def _strongest(result: Mapping[str, Any]) -> Table | None:

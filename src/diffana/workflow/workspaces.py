@@ -26,6 +26,7 @@ class Published(NamedTuple):
         data: observed counts, then auxiliary measurements.
         specification: the workspace in pyhf's form, patches applied.
         measurement: name of the measurement in use.
+        measurements: names of all measurements.
         origin: where the workspace came from, for messages.
     """
 
@@ -33,6 +34,7 @@ class Published(NamedTuple):
     data: Float[Array, " data"]
     specification: Mapping[str, Any]
     measurement: str
+    measurements: tuple[str, ...]
     origin: str
 
     @property
@@ -82,7 +84,7 @@ def publish(
             )
     index = _measurement_index(specification, origin, measurement)
     try:
-        model, data = from_workspace(specification, measurement)
+        model, data = from_workspace(specification, _name(specification, index))
     except SpecificationError as error:
         raise SpecificationError(f"{origin}: {_reason(error)}") from error
     except exceptions.SchemaNotFound as error:
@@ -91,8 +93,10 @@ def publish(
             f"{origin}: version {version!r} of the specification is not known"
         ) from error
     _check_numbers(specification, model, origin)
-    name = specification["measurements"][index]["name"]
-    return Published(model, data, specification, name, origin)
+    measurements = tuple(one["name"] for one in specification["measurements"])
+    return Published(
+        model, data, specification, measurements[index], measurements, origin
+    )
 
 
 def _measurement_index(
@@ -111,6 +115,14 @@ def _measurement_index(
             f"{origin}: no measurement {measurement!r}; there are {_listed(names)}"
         )
     return names.index(measurement)
+
+
+def _name(content: Mapping[str, Any], index: int) -> str | None:
+    """Name of a measurement; None where pyhf will say what is wrong."""
+    try:
+        return content["measurements"][index]["name"]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _operations(

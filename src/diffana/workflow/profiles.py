@@ -1,0 +1,153 @@
+"""Rankings and scans of published workspaces, as the commands report them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from diffana import infer
+from diffana.errors import RESULTS, FitError, SpecificationError
+from diffana.fit import FitResult
+from diffana.workflow.checks import check_numbers, check_result, check_value, position
+from diffana.workflow.published import by_name, entries
+from diffana.workflow.workspaces import Published
+
+
+_REACH = 3.0
+_N_POINTS = {1: 41, 2: 21}
+
+
+def ranking(workspace: Published, *, refit: bool = False) -> dict[str, Any]:
+    """Parameters by their impact on the parameter of interest, the largest first.
+
+    Args:
+        workspace: the workspace.
+        refit: whether impacts come from fits with the parameter held.
+
+    Returns:
+        Dictionaries by parameter name, all in the order of `labels`; nan where there is
+        no pull or impact because the parameter has no constraint or is held.
+
+    Raises:
+        SpecificationError: if there is no parameter of interest.
+        FitError: if a fit is not certified.
+    """
+    poi = workspace.poi
+    found = infer.ranking(workspace.model, workspace.data, refit=refit, throw=False)
+    check_result("the fit", found.fit.result)
+    check_result("a fit with a parameter held", found.result)
+    index, order = position(workspace, poi), np.asarray(found.order)
+    names = [found.names[i] for i in order]
+    columns = ("bestfit", "uncertainty", "pull", "constraint")
+    impacts = ("prefit_up", "prefit_down", "postfit_up", "postfit_down")
+    return {
+        "poi": poi,
+        "poi_bestfit": float(found.fit.bestfit[index]),
+        "labels": names,
+        **{
+            column: by_name(names, np.asarray(getattr(found, column))[order])
+            for column in (*columns, *impacts)
+        },
+    }
+
+
+def scan(
+    workspace: Published,
+    parameters: Sequence[str] = (),
+    *,
+    ranges: Sequence[tuple[float, float]] = (),
+    points: int | None = None,
+) -> dict[str, Any]:
+    """Profile of twice_nll along one or two parameters.
+
+    Args:
+        workspace: the workspace.
+        parameters: one or two names; the parameter of interest if left out.
+        ranges: for each parameter where the scan begins and ends; by default three
+            standard deviations on either side, within the bounds.
+        points: number of values of each parameter.
+
+    Returns:
+        The grid; nan at points whose fit is not certified, which `failures` names.
+
+    Raises:
+        SpecificationError: if a name is unknown or twice there, there are more than
+            two, or a range is empty or outside the bounds.
+        FitError: if the free fit is not certified, or none of the others.
+    """
+    names = list(parameters) or [workspace.poi]
+    if len(names) > 2 or len(set(names)) < len(names):
+        raise SpecificationError(
+            f"a scan has one or two parameters, not {', '.join(names)}"
+        )
+    for name in names:
+        position(workspace, name)
+    if ranges and len(ranges) != len(names):
+        raise SpecificationError(
+            f"{len(names)} parameters to scan, but {len(ranges)} ranges"
+        )
+    for name, (low, high) in zip(names, ranges, strict=False):
+        check_value(workspace, name, low)
+        check_value(workspace, name, high)
+        if not low < high:
+            raise SpecificationError(
+                f"range of {name!r}: {low:g} is not below {high:g}"
+            )
+    ends = list(ranges) or _around_the_best_fit(workspace, names)
+    n_points = _N_POINTS[len(names)] if points is None else points
+    values = {
+        name: jnp.linspace(*end, n_points)
+        for name, end in zip(names, ends, strict=True)
+    }
+    found = infer.scan(workspace.model, workspace.data, values, throw=False)
+    check_result("the free fit", found.free.result)
+    places = np.stack(np.meshgrid(*values.values(), indexing="ij"), -1)
+    failures = {}
+    for place, result in zip(
+        places.reshape(-1, len(names)), entries(found.result), strict=True
+    ):
+        if bool(result != RESULTS.successful):
+            at = ", ".join(f"{n} = {v:g}" for n, v in zip(names, place, strict=True))
+            failures[at] = f"the fit at {at} is not certified: {RESULTS[result]}"
+    if len(failures) == found.delta_twice_nll.size:
+        raise FitError(next(iter(failures.values())))
+    return {
+        "best_twice_nll": float(found.free.best_twice_nll),
+        "bestfit": _picked(workspace, names, found.free),
+        "values": {name: np.asarray(row).tolist() for name, row in values.items()},
+        "delta_twice_nll": np.asarray(found.delta_twice_nll).tolist(),
+        "failures": failures,
+    }
+
+
+def _picked(
+    workspace: Published, names: Sequence[str], fit: FitResult
+) -> Mapping[str, float]:
+    return {name: float(fit.bestfit[position(workspace, name)]) for name in names}
+
+
+def _around_the_best_fit(
+    workspace: Published, names: Sequence[str]
+) -> list[tuple[float, float]]:
+    model, data = workspace.model, workspace.data
+    found = infer.estimate(model, data, throw=False)
+    check_result("the free fit", found.result)
+    information = infer.fisher_information(model, found.bestfit, data)
+    ends = []
+    for name in names:
+        index = position(workspace, name)
+        # A parameter at its bound has no uncertainty, but the profile has a curvature.
+        free = found.fit.free.at[index].set(True)
+        sigma = float(infer.uncertainty(infer.covariance(information, free))[index])
+        best = float(found.bestfit[index])
+        lower = float(model.parameters.lower[index])
+        upper = float(model.parameters.upper[index])
+        low, high = lower, upper
+        if math.isfinite(sigma) and sigma > 0:
+            low = max(lower, best - _REACH * sigma)
+            high = min(upper, best + _REACH * sigma)
+        check_numbers({f"the range of {name}": (low, high)})
+        ends.append((low, high))
+    return ends
