@@ -25,6 +25,9 @@ class RESULTS(eqx.Enumeration):
         "information is singular, or a bin has signal and no background."
     )
     undefined_gradient = "The gradient of the loss is not finite although its value is."
+    no_root = (
+        "The level is not crossed within the bounds of the parameter: widen the bounds."
+    )
 
 
 class DiffanaError(Exception):
@@ -53,3 +56,7 @@ class RunError(DiffanaError):
 
 class TrainingError(DiffanaError):
     """Training that cannot go on, and since which step."""
+
+
+class ToyError(DiffanaError):
+    """Too many pseudo-experiments without a certified fit."""

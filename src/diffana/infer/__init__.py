@@ -8,6 +8,12 @@ from diffana.infer.asymptotics import (
     log_p0 as log_p0,
     significance as significance,
 )
+from diffana.infer.estimates import (
+    Estimates as Estimates,
+    GoodnessOfFit as GoodnessOfFit,
+    estimate as estimate,
+    goodness_of_fit as goodness_of_fit,
+)
 from diffana.infer.fisher import (
     correlation as correlation,
     covariance as covariance,
@@ -21,10 +27,29 @@ from diffana.infer.hypotest import (
     discovery as discovery,
     hypotest as hypotest,
 )
+from diffana.infer.intervals import (
+    ProfileInterval as ProfileInterval,
+    profile_interval as profile_interval,
+)
+from diffana.infer.limits import (
+    ExpectedUpperLimit as ExpectedUpperLimit,
+    UpperLimitResult as UpperLimitResult,
+    expected_upper_limit as expected_upper_limit,
+    upper_limit as upper_limit,
+)
+from diffana.infer.ranking import Ranking as Ranking, ranking as ranking
+from diffana.infer.scans import Scan as Scan, scan as scan
 from diffana.infer.statistics import (
     AsimovTest as AsimovTest,
     ProfileScan as ProfileScan,
     asimov_test as asimov_test,
     nominal as nominal,
     profile as profile,
+)
+from diffana.infer.toys import (
+    PValue as PValue,
+    ToyDiscovery as ToyDiscovery,
+    ToyTest as ToyTest,
+    toy_discovery as toy_discovery,
+    toy_hypotest as toy_hypotest,
 )
