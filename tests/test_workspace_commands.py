@@ -248,6 +248,7 @@ def test_significance(precise):
     np.testing.assert_allclose(got["p0_exp"], np.array(expected), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_limits_are_where_CLs_of_pyhf_is_the_level(precise, folder):
     model, data = pyhf_model()
     got = result("limit", "workspace.json", "--cl", "0.9", "--plot", "band.pdf")
