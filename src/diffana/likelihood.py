@@ -149,6 +149,21 @@ class AbstractLikelihood(eqx.Module):
     def sample(self, params: Float[Array, " par"], key: PRNGKeyArray) -> PyTree:
         """One pseudo-experiment drawn at `params`."""
 
+    def samples(
+        self, params: Float[Array, " par"], n_toys: int, seed: int
+    ) -> PyTree[Array]:
+        """Pseudo-experiments drawn at `params`, one per entry of the leading axis.
+
+        Not to be called under `jit`: a model may draw on the host.
+
+        Args:
+            params: parameters that generate the data.
+            n_toys: how many.
+            seed: of the random numbers; equal seeds give equal data.
+        """
+        keys = jax.random.split(jax.random.key(seed), n_toys)
+        return jax.vmap(self.sample, in_axes=(None, 0))(params, keys)
+
     def gradient(
         self, params: Float[Array, " par"], data: PyTree
     ) -> Float[Array, " par"]:

@@ -58,10 +58,10 @@ class Job(NamedTuple):
         offset: by how much, around its initial value; nan if none is varied.
     """
 
-    fit: int
-    origin: int
-    direction: int = 0
-    offset: float = np.nan
+    fit: int | Int[Array, "..."]
+    origin: int | Int[Array, "..."]
+    direction: int | Int[Array, "..."] = 0
+    offset: float | Float[Array, "..."] = np.nan
 
 
 def locate(
@@ -100,7 +100,7 @@ def locate(
     n_directions = min(len(candidates), minimiser.n_directions)
     jobs = _jobs(asimov_of, len(partners), n_directions, minimiser.offsets)
 
-    def problem_of(fit: Int[Array, ""], places: Place) -> Problem:
+    def problem_of(fit: int | Int[Array, ""], places: Place) -> Problem:
         of_fit = data
         if any(source is not None for source in asimov_of):
             sources = jnp.array([-1 if s is None else s for s in asimov_of])

@@ -292,7 +292,7 @@ def _code(
     raise SpecificationError(f"{kind}: unknown interpolation {name!r}")
 
 
-def _positions(values: Sequence[int]) -> Int[Array, " item"]:
+def _positions(values: ArrayLike) -> Int[Array, "*shape"]:
     return jnp.asarray(np.asarray(values, np.int64))
 
 

@@ -1,0 +1,277 @@
+"""p-values from pseudo-experiments, where asymptotic formulae cannot be trusted."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Scalar
+
+from diffana.errors import RESULTS, ToyError
+from diffana.fit import Minimiser, fit_together
+from diffana.infer.asymptotics import BANDS
+from diffana.infer.statistics import ProfileScan, profile
+from diffana.likelihood import AbstractLikelihood
+from diffana.numerics import normal_sf
+
+
+Statistic = Literal["qmu_tilde", "qmu", "q0"]
+
+TOLERATED_FAILURES = 0.01
+"""Largest fraction of pseudo-experiments without a certified fit."""
+
+
+class PValue(NamedTuple):
+    """A fraction of pseudo-experiments.
+
+    Attributes:
+        value: the fraction.
+        error: its binomial standard deviation.
+    """
+
+    value: float
+    error: float
+
+
+@final
+class ToyTest(NamedTuple):
+    """Exclusion test of one signal strength with pseudo-experiments.
+
+    Attributes:
+        CLs_obs: observed CLs.
+        CLs_exp: CLs of the quantiles of the background-only pseudo-experiments at -2,
+            -1, 0, 1, 2 standard deviations.
+        CLsb: observed p-value of signal plus background.
+        CLb: observed p-value of background only.
+        q: observed value of the test statistic.
+        q_signal: its values under signal plus background, certified ones only.
+        q_background: its values under background only, certified ones only.
+        n_failed: pseudo-experiments that were left out because a fit is not certified.
+    """
+
+    CLs_obs: PValue
+    CLs_exp: Float[np.ndarray, " band"]
+    CLsb: PValue
+    CLb: PValue
+    q: float
+    q_signal: Float[np.ndarray, " toy"]
+    q_background: Float[np.ndarray, " toy"]
+    n_failed: int
+
+
+@final
+class ToyDiscovery(NamedTuple):
+    """Test of the background-only hypothesis with pseudo-experiments.
+
+    Attributes:
+        p0: observed p-value of background only.
+        q0: observed value of the test statistic.
+        q0_background: its values under background only, certified ones only.
+        n_failed: pseudo-experiments that were left out because a fit is not certified.
+    """
+
+    p0: PValue
+    q0: float
+    q0_background: Float[np.ndarray, " toy"]
+    n_failed: int
+
+
+def toy_hypotest(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    poi_test: float = 1.0,
+    *,
+    n_toys: int = 2000,
+    seed: int = 0,
+    bounded: bool = True,
+    chunk: int = 1000,
+    minimiser: Minimiser | None = None,
+    on_chunk: Callable[[int], None] = lambda n_done: None,
+) -> ToyTest:
+    """CLs test of `poi_test` with pseudo-experiments.
+
+    The nuisance parameters that generate them are those fitted to the observed data at
+    the tested strength and at zero, and every auxiliary measurement varies.
+
+    Args:
+        likelihood: a statistical model with a parameter of interest.
+        data: the observed data set, constraint measurements included.
+        poi_test: tested value of the parameter of interest, > 0.
+        n_toys: pseudo-experiments under each of the two hypotheses.
+        seed: of the pseudo-experiments.
+        bounded: whether to use q~_mu, for a parameter that cannot be negative, rather
+            than q_mu.
+        chunk: pseudo-experiments fitted in one compiled call; memory grows with it.
+        minimiser: settings of the fits to pseudo-experiments; by default each starts
+            only at the nominal parameters and where the other fits ended.
+        on_chunk: called with the number of pseudo-experiments done.
+
+    Raises:
+        EquinoxRuntimeError: if a fit to the observed data is not certified.
+        ToyError: if more than 1 % of the pseudo-experiments have no certified fit.
+
+    Source: Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, sections 2.5 and 3.
+
+    Example:
+        >>> model, data = from_workspace(workspace)
+        >>> toy_hypotest(model, data, 1.0, n_toys=10_000).CLs_obs
+    """
+    statistic = "qmu_tilde" if bounded else "qmu"
+    observed = profile(likelihood, data, poi_test)
+    q = float(_statistic_of(observed, statistic))
+    hypotheses = observed.conditional.bestfit, observed.background.bestfit
+    values, n_failed = [], 0
+    for i, params in enumerate(hypotheses):
+        found = _distribution(
+            likelihood,
+            params,
+            poi_test,
+            statistic,
+            n_toys,
+            np.random.SeedSequence([seed, i]).generate_state(1)[0],
+            chunk,
+            minimiser,
+            lambda n_done, before=i * n_toys: on_chunk(before + n_done),
+        )
+        values.append(found)
+        n_failed += n_toys - found.size
+    signal, background = values
+    CLsb, CLb = _p_value(signal, q), _p_value(background, q)
+    ratio = CLsb.value / CLb.value if CLb.value > 0 else np.nan
+    relative = np.hypot(
+        CLsb.error / max(CLsb.value, 1 / n_toys), CLb.error / max(CLb.value, 1 / n_toys)
+    )
+    # The n-sigma band of the background: q is large where data look like background.
+    quantiles = np.quantile(background, np.asarray(normal_sf(np.array(BANDS, float))))
+    expected = [
+        _p_value(signal, at).value / _p_value(background, at).value for at in quantiles
+    ]
+    return ToyTest(
+        CLs_obs=PValue(ratio, ratio * float(relative)),
+        CLs_exp=np.array(expected),
+        CLsb=CLsb,
+        CLb=CLb,
+        q=q,
+        q_signal=signal,
+        q_background=background,
+        n_failed=n_failed,
+    )
+
+
+def toy_discovery(
+    likelihood: AbstractLikelihood,
+    data: PyTree,
+    *,
+    n_toys: int = 2000,
+    seed: int = 0,
+    chunk: int = 1000,
+    minimiser: Minimiser | None = None,
+    on_chunk: Callable[[int], None] = lambda n_done: None,
+) -> ToyDiscovery:
+    """Test of the background-only hypothesis with pseudo-experiments.
+
+    Arguments and errors are those of `toy_hypotest`.
+    """
+    observed = profile(likelihood, data, 0.0)
+    q0 = float(observed.q0)
+    values = _distribution(
+        likelihood,
+        observed.background.bestfit,
+        0.0,
+        "q0",
+        n_toys,
+        seed,
+        chunk,
+        minimiser,
+        on_chunk,
+    )
+    return ToyDiscovery(
+        p0=_p_value(values, q0),
+        q0=q0,
+        q0_background=values,
+        n_failed=n_toys - values.size,
+    )
+
+
+def _distribution(
+    likelihood: AbstractLikelihood,
+    params: Float[Array, " par"],
+    poi_test: float,
+    statistic: Statistic,
+    n_toys: int,
+    seed: int | np.integer,
+    chunk: int,
+    minimiser: Minimiser | None,
+    on_chunk: Callable[[int], None],
+) -> Float[np.ndarray, " toy"]:
+    """Certified values of the statistic in pseudo-experiments drawn at `params`."""
+    settings = Minimiser(n_directions=0) if minimiser is None else minimiser
+    lower = likelihood.parameters.lower[likelihood.parameters.poi_index]
+    # q~_mu needs a fit without signal only where the best fit can be negative.
+    negative = statistic == "qmu_tilde" and bool(lower < 0)
+    toys = likelihood.samples(params, n_toys, int(seed))
+    values = []
+    for start in range(0, n_toys, chunk):
+        rows = jax.tree.map(lambda leaf, at=start: leaf[at : at + chunk], toys)
+        missing = chunk - min(chunk, n_toys - start)
+        # The last chunk is filled up: another shape would be compiled anew.
+        padded = jax.tree.map(
+            lambda leaf, n=missing: jnp.concatenate([leaf, leaf[:1].repeat(n, 0)]), rows
+        )
+        found = _statistics(
+            likelihood, padded, jnp.asarray(poi_test), settings, statistic, negative
+        )
+        values.append(np.asarray(found)[: chunk - missing])
+        on_chunk(min(start + chunk, n_toys))
+    every = np.concatenate(values)
+    certified = every[~np.isnan(every)]
+    if certified.size < (1 - TOLERATED_FAILURES) * n_toys:
+        raise ToyError(
+            f"{n_toys - certified.size} of {n_toys} pseudo-experiments have no "
+            "certified fit"
+        )
+    return certified
+
+
+@eqx.filter_jit
+def _statistics(
+    likelihood: AbstractLikelihood,
+    toys: PyTree[Array],
+    poi_test: Scalar,
+    minimiser: Minimiser,
+    statistic: Statistic,
+    negative: bool,
+) -> Float[Array, " toy"]:
+    settled = likelihood.settled()
+    parameters = settled.parameters
+    poi, index = parameters.names[parameters.poi_index], parameters.poi_index
+    held = [{}, {poi: poi_test}, *([{poi: 0.0}] if negative else [])]
+
+    def one(toy: PyTree) -> Scalar:
+        fits = fit_together(settled, toy, held, minimiser=minimiser, throw=False)
+        free, conditional, background = (
+            jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in (0, 1, -1)
+        )
+        found = ProfileScan(
+            poi_test=poi_test,
+            poi_hat=free.bestfit[index],
+            free=free,
+            conditional=conditional,
+            background=background,
+            result=RESULTS.successful,
+        )
+        return _statistic_of(found, statistic)
+
+    return jax.vmap(one)(toys)
+
+
+def _statistic_of(found: ProfileScan, statistic: Statistic) -> Scalar:
+    # Minima that are equal up to rounding must not rank below a statistic of 0.
+    return jnp.maximum(getattr(found, statistic), 0.0)
+
+
+def _p_value(values: Float[np.ndarray, " toy"], observed: float) -> PValue:
+    fraction = float(np.mean(values >= observed))
+    return PValue(fraction, float(np.sqrt(fraction * (1 - fraction) / values.size)))
