@@ -17,7 +17,7 @@ from diffana.fit.quadratic import (
     restrict,
     solve_free,
 )
-from diffana.fit.search import Minimiser, Search, descend
+from diffana.fit.search import Minimiser, Search, Trial, descend
 from diffana.likelihood import AbstractLikelihood
 
 
@@ -27,7 +27,11 @@ class Place(eqx.Module):
     Attributes:
         params: the point.
         value: twice_nll there; inf or nan if the search found no point.
-        scale: diagonal of the Hessian.
+        directions: the best measured interpolated parameters, along which further
+            starts are tried.
+        stiffness: second derivative of the profile of twice_nll along each of them.
+        tangents: how all parameters move with each of them along the profile, or none
+            but itself where the Hessian does not tell.
         edm: estimated distance to the minimum, in units of twice_nll.
         free: parameters that are neither held nor at a bound.
         at_bound: parameters stopped by a bound that the likelihood pushes against.
@@ -38,7 +42,9 @@ class Place(eqx.Module):
 
     params: Float[Array, " par"]
     value: Scalar
-    scale: Float[Array, " par"]
+    directions: Int[Array, " direction"]
+    stiffness: Float[Array, " direction"]
+    tangents: Float[Array, "direction par"]
     edm: Scalar
     free: Bool[Array, " par"]
     at_bound: Bool[Array, " par"]
@@ -104,35 +110,49 @@ def locate(
         of_fit = data
         if any(source is not None for source in asimov_of):
             sources = jnp.array([-1 if s is None else s for s in asimov_of])
-            source = sources[fit]
-            generated = likelihood.expected_data(places.params[source])
-            of_fit = jax.tree.map(
-                lambda made, seen: jnp.where(source < 0, seen, made), generated, data
+            generator = places.params[sources[fit]]
+            shapes = jax.eval_shape(likelihood.expected_data, generator)
+            seen = jax.tree.map(
+                lambda leaf, like: jnp.asarray(leaf, like.dtype), data, shapes
+            )
+            of_fit = jax.lax.cond(
+                sources[fit] < 0,
+                lambda: seen,
+                lambda: likelihood.expected_data(generator),
             )
         bounds = parameters.lower, parameters.upper
         return Problem(likelihood, of_fit, *bounds, held[fit], is_held[fit])
 
     reach = jnp.full(n_par, jnp.inf).at[candidates].set(minimiser.reach)
 
-    def start_of(job: Job, problem: Problem, places: Place) -> Float[Array, " par"]:
+    def start_of(
+        job: Job, problem: Problem, places: Place
+    ) -> tuple[Float[Array, " par"], Int[Array, ""]]:
+        """Where the search begins, and the parameter that is varied for it, or -1."""
         origins = jnp.concatenate([parameters.inits[None], places.params, partners])
         origin = origins[job.origin]
         # A fit that found nothing has no point to lend.
         start = jnp.where(jnp.all(jnp.isfinite(origin)), origin, parameters.inits)
+        varied = jnp.array(-1)
         if n_directions:
-            measured = jnp.where(problem.is_held, -jnp.inf, places.scale[job.fit])
-            _, best = jax.lax.top_k(measured[candidates], n_directions)
-            varied = jnp.asarray(candidates)[best][job.direction]
-            value = parameters.inits[varied] + job.offset
-            value = jnp.where(jnp.isnan(job.offset), start[varied], value)
-            start = start.at[varied].set(value)
-        return problem.admit(start)
+            best = take(places, job.fit)
+            direction = best.directions[job.direction]
+            shift = parameters.inits[direction] + job.offset - best.params[direction]
+            along = best.params + shift * best.tangents[job.direction]
+            # A fit that found nothing has nothing to be varied either.
+            varies = jnp.all(jnp.isfinite(along))
+            start = jnp.where(varies, along, start)
+            varied = jnp.where(varies, direction, -1)
+        return problem.admit(start), varied
 
     def run(places: Place, job: Job) -> tuple[Place, None]:
         best = take(places, job.fit)
         problem = problem_of(job.fit, places)
-        start = start_of(job, problem, places)
-        merged = _merge(best, *_search(problem, start, reach, best, minimiser))
+        start, varied = start_of(job, problem, places)
+        found, is_new = _search(
+            problem, start, varied, reach, best, jnp.asarray(candidates), minimiser
+        )
+        merged = _merge(best, found, is_new)
         updated = jax.tree.map(
             lambda rows, row: rows.at[job.fit].set(row), places, merged
         )
@@ -141,7 +161,9 @@ def locate(
     nothing = Place(
         params=jnp.full((n_fits, n_par), jnp.nan),
         value=jnp.full(n_fits, jnp.inf),
-        scale=jnp.ones((n_fits, n_par)),
+        directions=jnp.zeros((n_fits, n_directions), int),
+        stiffness=jnp.full((n_fits, n_directions), jnp.nan),
+        tangents=jnp.zeros((n_fits, n_directions, n_par)),
         edm=jnp.full(n_fits, jnp.inf),
         free=~is_held,
         at_bound=jnp.zeros_like(is_held),
@@ -201,33 +223,86 @@ def _jobs(
 def _search(
     problem: Problem,
     start: Float[Array, " par"],
+    varied: Int[Array, ""],
     reach: Float[Array, " par"],
     best: Place,
+    candidates: Int[Array, " candidate"],
     minimiser: Minimiser,
 ) -> tuple[Place, Bool[Array, ""]]:
     """Where the search from `start` ends, and whether that is a place of its own."""
+    trusted = best.result == RESULTS.successful
+    positions = jnp.arange(start.size)
+    pinned = positions == varied
 
-    def is_best(params: Float[Array, " par"], model: Quadratic) -> Bool[Array, ""]:
-        shift = params - best.params
+    def leads_to_best(at: Trial) -> Bool[Array, ""]:
+        """Whether a point a standard deviation away or less has its minimum there."""
+        shift = at.params - best.params
+        end = shift + jnp.where(jnp.isnan(at.gain), 0.0, at.step)
         # Two ends closer than a tenth of a standard deviation are one minimum.
-        near = shift @ model.times(shift) <= 2 * 0.1**2
-        return near & (best.result == RESULTS.successful)
+        return (shift @ at.model.times(shift) <= 2.0) & (
+            end @ at.model.times(end) <= 2 * 0.1**2
+        )
 
-    search = descend(problem, start, reach, minimiser, is_best)
-    known = is_best(search.params, search.model)
+    def arrived(at: Trial) -> Bool[Array, ""]:
+        opening = (at.n_steps == 1) & (varied >= 0)
+        return trusted & (
+            leads_to_best(at) | (opening & _follows_parabola(at, varied, best))
+        )
+
+    search = descend(problem, start, pinned, reach, minimiser, arrived)
+    known = search.known
     found = jax.lax.cond(
-        known, lambda: best, lambda: _certify(problem, search, minimiser)
+        known,
+        lambda: best,
+        lambda: _certify(problem, search, candidates, minimiser),
     )
     return found, ~known
 
 
-def _certify(problem: Problem, search: Search, minimiser: Minimiser) -> Place:
+def _follows_parabola(
+    at: Trial, varied: Int[Array, ""], best: Place
+) -> Bool[Array, ""]:
+    """Whether the profile at a varied parameter is that of a single minimum.
+
+    The profile and its slope there follow from the quadratic model with the parameter
+    held. On a parabola around the best point half the slope times the distance is the
+    height. Were there a lower minimum in between, at a fraction f of the way back, the
+    same would be at least 1/f of the height. Where nothing of the kind is seen, a
+    descent would only lead back.
+    """
+    shift = at.params[varied] - best.params[varied]
+    height = at.model.expansion.value - at.gain - best.value
+    slope = at.model.expansion.gradient[varied] + at.model.times(at.step)[varied]
+    stiffness = jnp.sum(jnp.where(best.directions == varied, best.stiffness, 0.0))
+    expected = 0.5 * stiffness * shift**2
+    by_slope = 0.5 * slope * shift
+    return (
+        (height > 0.15 * expected)
+        & (height < 3.0 * expected)
+        & (by_slope > 0.5 * height)
+        & (by_slope < 1.2 * height)
+    )
+
+
+def _certify(
+    problem: Problem,
+    search: Search,
+    candidates: Int[Array, " candidate"],
+    minimiser: Minimiser,
+) -> Place:
     """Check one finished search; the code names the first thing found wanting."""
     params, model = search.params, search.model.expansion
     at_bound = problem.pushed_out(params, model.gradient)
     free = ~problem.is_held & ~at_bound
     slope = jnp.where(free, model.gradient, 0.0)
-    edm = 0.5 * slope @ solve_free(model.hessian, slope, free)
+    measured = jnp.where(free, jnp.diagonal(model.hessian), -jnp.inf)
+    n_directions = min(candidates.size, minimiser.n_directions)
+    directions = candidates[jax.lax.top_k(measured[candidates], n_directions)[1]]
+    along = jnp.eye(params.size)[directions]
+    solve = jax.vmap(solve_free, in_axes=(None, 0, None))
+    solved = solve(model.hessian, jnp.concatenate([slope[None], along]), free)
+    variance = jnp.diagonal(solved[1:, directions])
+    edm = 0.5 * slope @ solved[0]
     hessian = restrict(model.hessian, free)
     definite = is_positive_definite(hessian)
     # The search has no value before a finite point is found.
@@ -244,7 +319,9 @@ def _certify(problem: Problem, search: Search, minimiser: Minimiser) -> Place:
     return Place(
         params=params,
         value=search.value,
-        scale=jnp.diagonal(model.hessian),
+        directions=directions,
+        stiffness=1 / variance,
+        tangents=jnp.where(variance[:, None] > 0, solved[1:] / variance[:, None], along),
         edm=edm,
         free=free,
         at_bound=at_bound,

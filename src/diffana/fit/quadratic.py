@@ -130,9 +130,10 @@ def box_step(
 ) -> tuple[Float[Array, " par"], Scalar]:
     """Minimiser of the damped model within the box, and the decrease it predicts.
 
-    Parameters whose step would cross a bound are moved onto it and the rest is solved
-    again, so that the others take the step that belongs to the clipped one. Each round
-    clips at least one more parameter, hence it ends.
+    Primal-dual active set method: parameters that leave the box are held on its faces
+    and the rest is solved again; those on a face that the model pulls back inside are
+    let go. If the faces still change after ten rounds, nothing is let go any more, so
+    that the method ends.
 
     Args:
         model: the quadratic model at the current point.
@@ -144,25 +145,28 @@ def box_step(
     Returns:
         The step, and the predicted decrease of twice_nll; nan if the damped model has
         no minimum.
+
+    Source: Hintermüller, Ito, Kunisch, SIAM J. Optim. 13 (2002) 865.
     """
-
-    def crossing(step, inside):
-        return inside & ((step < lower) | (step > upper))
-
-    def unfinished(state):
-        step, inside, begun = state
-        return ~begun | jnp.any(crossing(step, inside))
+    gradient = model.expansion.gradient
 
     def times(vector):
         return model.times(vector) + damping * model.scale * vector
 
-    def clip_and_solve(state):
-        step, inside, _ = state
-        inside = inside & ~crossing(step, inside)
-        clipped = jnp.where(free & ~inside, jnp.clip(step, lower, upper), 0.0)
-        rest = model.solve(-model.expansion.gradient - times(clipped), inside, damping)
-        return jnp.where(inside, rest, clipped), inside, jnp.array(True)  # noqa: FBT003
+    def solve_between(state):
+        _, _, below, above, n_rounds = state
+        held = jnp.where(below, lower, 0.0) + jnp.where(above, upper, 0.0)
+        inside = free & ~below & ~above
+        rest = model.solve(-gradient - times(held), inside, damping)
+        step = jnp.where(inside, rest, held)
+        pull = -(gradient + times(step))
+        stay = n_rounds >= 10
+        next_below = free & ((step < lower) | (below & ((pull < 0) | stay)))
+        next_above = free & ((step > upper) | (above & ((pull > 0) | stay)))
+        changed = jnp.any((next_below != below) | (next_above != above))
+        return step, changed, next_below, next_above, n_rounds + 1
 
-    nothing = (jnp.zeros_like(lower), free, jnp.array(False))  # noqa: FBT003
-    step, _, _ = jax.lax.while_loop(unfinished, clip_and_solve, nothing)
-    return step, -(model.expansion.gradient @ step + 0.5 * step @ times(step))
+    nowhere = jnp.zeros_like(free)
+    start = (jnp.zeros_like(lower), jnp.array(True), nowhere, nowhere, 0)  # noqa: FBT003
+    step, *_ = jax.lax.while_loop(lambda state: state[1], solve_between, start)
+    return step, -(gradient @ step + 0.5 * step @ times(step))

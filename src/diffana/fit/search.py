@@ -1,7 +1,7 @@
 """Damped Newton search within bounds, from one start."""
 
 from collections.abc import Callable
-from typing import final
+from typing import NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -56,7 +56,11 @@ class Search(eqx.Module):
             model has no minimum, and then the step is of no use.
         damping: multiple of the model's scale added to its diagonal.
         exact: whether the next model takes the Hessian.
+        n_cut: how many of the latest steps in a row were cut to the reach and turned
+            out as predicted.
+        is_cut: whether the next step is cut to the reach.
         n_steps: trial points so far.
+        known: whether it ended where nothing new can be found.
         ended: whether there is nothing left to do.
     """
 
@@ -67,23 +71,47 @@ class Search(eqx.Module):
     gain: Scalar
     damping: Scalar
     exact: Bool[Array, ""]
+    n_cut: Int[Array, ""]
+    is_cut: Bool[Array, ""]
     n_steps: Int[Array, ""]
+    known: Bool[Array, ""]
     ended: Bool[Array, ""]
+
+
+class Trial(NamedTuple):
+    """A point that a descent has reached.
+
+    Attributes:
+        params: the point.
+        model: quadratic model of twice_nll there.
+        step: from there to the minimum of the damped model.
+        gain: decrease of twice_nll that the model predicts for that step.
+        n_steps: trial points so far.
+    """
+
+    params: Float[Array, " par"]
+    model: Quadratic
+    step: Float[Array, " par"]
+    gain: Scalar
+    n_steps: Int[Array, ""]
 
 
 def descend(
     problem: Problem,
     start: Float[Array, " par"],
+    pinned: Bool[Array, " par"],
     reach: Float[Array, " par"],
     minimiser: Minimiser,
-    arrived: Callable[[Float[Array, " par"], Quadratic], Bool[Array, ""]],
+    arrived: Callable[[Trial], Bool[Array, ""]],
 ) -> Search:
     """Damped Newton iterations from `start` until the model promises nothing more.
 
     Args:
         problem: what is minimised.
         start: first point, within the bounds.
-        reach: longest step of each parameter.
+        pinned: parameters that the first step leaves where they are.
+        reach: longest step of each parameter at first. Once three steps in a row are
+            cut to it and turn out as predicted, it doubles with every further one.
         minimiser: settings of the search.
         arrived: whether a point is where nothing new can be found.
     """
@@ -110,7 +138,7 @@ def descend(
         accept = finite & ((usable & better) | first)
 
         well_modelled = at_rounding | first | (drop > 0.5 * gain)
-        relaxed = jnp.where(search.damping > 1e-4, search.damping / 16, 0.0)
+        relaxed = jnp.where(search.damping > 1e-4, search.damping / 4, 0.0)
         stiffer = jnp.where(accept, 2.0, 6.0) * search.damping
         damping = jnp.where(accept & well_modelled, relaxed, jnp.maximum(stiffer, 1e-3))
 
@@ -119,19 +147,24 @@ def descend(
             (params, value, trial),
             (search.params, before, search.model),
         )
+        n_steps = search.n_steps + 1
         free = problem.free_at(params, model.expansion.gradient)
+        free = free & ~(pinned & (n_steps == 1))
         distances = problem.lower - params, problem.upper - params
         step, next_gain = box_step(model, *distances, free, damping)
         next_gain = jnp.where(next_gain >= 0, next_gain, jnp.nan)
-        part = 1.0 / jnp.max(jnp.abs(step) / reach, initial=1.0)
+        as_predicted = accept & well_modelled
+        n_cut = jnp.where(usable & ~as_predicted, 0, search.n_cut)
+        n_cut = n_cut + (usable & as_predicted & search.is_cut)
+        stride = reach * 2.0 ** jnp.maximum(n_cut - 2, 0)
+        part = 1.0 / jnp.max(jnp.abs(step) / stride, initial=1.0)
 
-        n_steps = search.n_steps + 1
         target = jnp.where(search.exact, minimiser.target_edm, minimiser.near_edm)
         stalled = accept & at_rounding & ~first & (next_gain > 0.25 * gain)
         hopeless = ~accept & ((damping > 1e12) | (gain <= 1e-3 * rounding) | first)
         limit = minimiser.max_steps * jnp.where(search.exact, 2, 1)
         done = (next_gain <= target) | stalled | hopeless | (n_steps >= limit)
-        there = arrived(params, model)
+        there = arrived(Trial(params, model, step, next_gain, n_steps))
         # The Hessian takes over at the same point, evaluated anew.
         refine = done & ~search.exact & ~there
         return Search(
@@ -143,7 +176,10 @@ def descend(
             gain=jnp.where(refine, 0.0, part * (2 - part) * next_gain),
             damping=jnp.where(refine, 0.0, damping),
             exact=search.exact | refine,
+            n_cut=n_cut,
+            is_cut=part < 1,
             n_steps=n_steps,
+            known=there,
             ended=there | (done & search.exact),
         )
 
@@ -159,7 +195,10 @@ def descend(
         gain=jnp.zeros(()),
         damping=jnp.zeros(()),
         exact=no,
+        n_cut=jnp.zeros((), int),
+        is_cut=no,
         n_steps=jnp.zeros((), int),
+        known=no,
         ended=jnp.where(jnp.any(jnp.isnan(start)), yes, no),
     )
     return jax.lax.while_loop(unfinished, advance, initial)

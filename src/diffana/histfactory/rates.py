@@ -61,7 +61,7 @@ def rates_and_derivatives(
         second derivative of Σ_b weight_b λ_b for constant weights; zero if not wanted.
     """
     parts = _Parts.at(templates, layout, params)
-    rates, jacobian = _rates_and_jacobian(parts, layout, params)
+    rates, jacobian = _rates_and_jacobian(parts, layout)
 
     def bend():
         return _weighted_bend(parts, layout, params, weight(rates))
@@ -75,17 +75,17 @@ def rates_and_derivatives(
 
 
 def _rates_and_jacobian(
-    parts: "_Parts", layout: Layout, params: Float[Array, " par"]
+    parts: "_Parts", layout: Layout
 ) -> tuple[Float[Array, " bin"], Float[Array, "bin par"]]:
     scale = parts.row_scale * parts.cell_scale
-    n_bins, n_rows, n_par = layout.n_bins, len(layout.rows), params.size + 1
+    n_bins, n_rows = layout.n_bins, len(layout.rows)
     yields = (
         jnp.zeros((n_bins, n_rows))
         .at[layout.cell_bin, layout.cell_row]
         .add(parts.shifted * parts.cell_scale)
     )
     jacobian = (
-        (yields @ _row_jacobian(parts, layout, n_par))
+        (yields @ _row_jacobian(parts, layout))
         .at[layout.cell_bin[layout.histosys_cell], layout.histosys_par + 1]
         .add(parts.shift.slope * scale[layout.histosys_cell])
         .at[layout.cell_bin[:, None], layout.cell_factors]
@@ -107,30 +107,49 @@ def _weighted_bend(
     by_row = jax.ops.segment_sum(
         cell_weight * parts.shifted * parts.cell_scale, layout.cell_row, n_rows
     )
-    row_jacobian = _row_jacobian(parts, layout, n_par)
     # What a row is multiplied with, by parameter of the yield or of the cell.
-    row_partner = (
+    partner = (
         jnp.zeros((n_rows, n_par))
         .at[layout.cell_row[layout.histosys_cell], layout.histosys_par + 1]
         .add(parts.shift.slope * (cell_weight * parts.cell_scale)[layout.histosys_cell])
         .at[layout.cell_row[:, None], layout.cell_factors]
         .add((cell_weight * parts.shifted)[:, None] * parts.cell_leave)
     )
+    # A row is scaled by norm · plain, so that each pair of its parameters occurs as two
+    # of norm, one of either, or one of either and a partner. Half of everything
+    # symmetric is summed, since one product of matrices is most of the cost.
+    log_slope, plain = _row_slopes(parts, layout)
+    scale = parts.norm_scale * product(parts.row_gathered)
+    by_plain = by_row * parts.norm_scale
+    of_norm = (0.5 * by_row * scale)[:, None] * log_slope + scale[:, None] * partner
+    of_norm = of_norm.at[jnp.arange(n_rows)[:, None], layout.row_factors].add(
+        by_plain[:, None] * plain
+    )
+    of_plain = parts.norm_scale[:, None] * partner
     shift_leave = parts.cell_leave * (cell_weight * parts.row_scale)[:, None]
-    mixed = (
-        (row_partner.T @ row_jacobian)
+    half = (
+        (log_slope.T @ of_norm)
+        .at[layout.row_factors]
+        .add(plain[:, :, None] * of_plain[:, None, :])
         .at[layout.histosys_par[:, None] + 1, layout.cell_factors[layout.histosys_cell]]
         .add(parts.shift.slope[:, None] * shift_leave[layout.histosys_cell])
     )
-    pairs = leave_two_out(parts.cell_gathered) * by_cell[:, None, None]
-    pure = (
-        _row_bend(parts, layout, n_par, by_row)
+    norm_slope = safe_divide(parts.norm.slope, parts.norm.value)
+    log_bend = safe_divide(parts.norm.bend, parts.norm.value) - norm_slope**2
+    row_pairs = leave_two_out(parts.row_gathered) * by_plain[:, None, None]
+    cell_pairs = leave_two_out(parts.cell_gathered) * by_cell[:, None, None]
+    whole = (
+        (half + half.T)
         .at[layout.histosys_par + 1, layout.histosys_par + 1]
         .add(parts.shift.bend * by_shift[layout.histosys_cell])
+        .at[layout.normsys_par + 1, layout.normsys_par + 1]
+        .add(log_bend * (by_row * scale)[layout.normsys_row])
+        .at[layout.row_factors[:, :, None], layout.row_factors[:, None, :]]
+        .add(row_pairs)
         .at[layout.cell_factors[:, :, None], layout.cell_factors[:, None, :]]
-        .add(pairs)
+        .add(cell_pairs)
     )
-    return (pure + mixed + mixed.T)[1:, 1:]
+    return whole[1:, 1:]
 
 
 def product(factors: Float[Array, "item factor"]) -> Float[Array, " item"]:
@@ -254,46 +273,28 @@ class _Parts(NamedTuple):
         return leave_one_out(self.cell_gathered)
 
 
-def _row_jacobian(parts: _Parts, layout: Layout, n_par: int) -> Float[Array, "row par"]:
+def _row_jacobian(parts: _Parts, layout: Layout) -> Float[Array, "row par"]:
     """Derivative of what scales each row."""
-    log_slope, plain = _row_slopes(parts, layout, n_par)
+    log_slope, plain = _row_slopes(parts, layout)
     scale = parts.norm_scale * product(parts.row_gathered)
-    return scale[:, None] * log_slope + parts.norm_scale[:, None] * plain
-
-
-def _row_bend(
-    parts: _Parts, layout: Layout, n_par: int, weight: Float[Array, " row"]
-) -> Float[Array, "par par"]:
-    """Second derivative of the weighted sum of what scales the rows."""
-    log_slope, plain = _row_slopes(parts, layout, n_par)
-    by_plain = weight * parts.norm_scale
-    by_norm = by_plain * product(parts.row_gathered)
-    mixed = (by_plain[:, None] * log_slope).T @ plain
-    slope = safe_divide(parts.norm.slope, parts.norm.value)
-    log_bend = safe_divide(parts.norm.bend, parts.norm.value) - slope**2
-    pairs = leave_two_out(parts.row_gathered) * by_plain[:, None, None]
+    rows = jnp.arange(len(layout.rows))[:, None]
     return (
-        ((by_norm[:, None] * log_slope).T @ log_slope + mixed + mixed.T)
-        .at[layout.normsys_par + 1, layout.normsys_par + 1]
-        .add(log_bend * by_norm[layout.normsys_row])
-        .at[layout.row_factors[:, :, None], layout.row_factors[:, None, :]]
-        .add(pairs)
+        (scale[:, None] * log_slope)
+        .at[rows, layout.row_factors]
+        .add(parts.norm_scale[:, None] * plain)
     )
 
 
 def _row_slopes(
-    parts: _Parts, layout: Layout, n_par: int
-) -> tuple[Float[Array, "row par"], Float[Array, "row par"]]:
-    """Logarithmic derivative of the `normsys` factors, derivative of the parameters.
+    parts: _Parts, layout: Layout
+) -> tuple[Float[Array, "row par"], Float[Array, "row factor"]]:
+    """Logarithmic derivative of the `normsys` factors, derivative by each parameter.
 
     `normsys` factors are positive, and a row can have a hundred of them: dividing is
     far cheaper than leaving one out. A factor that is 0 has slope 0 too.
     """
-    empty = jnp.zeros((len(layout.rows), n_par))
+    empty = jnp.zeros((len(layout.rows), len(layout.parameters) + 1))
     log_slope = empty.at[layout.normsys_row, layout.normsys_par + 1].add(
         safe_divide(parts.norm.slope, parts.norm.value)
     )
-    plain = empty.at[jnp.arange(len(layout.rows))[:, None], layout.row_factors].add(
-        leave_one_out(parts.row_gathered)
-    )
-    return log_slope, plain
+    return log_slope, leave_one_out(parts.row_gathered)
