@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 from diffana.errors import RESULTS
 from diffana.fit.problem import Problem
 from diffana.fit.quadratic import (
-    Quadratic,
     is_positive_definite,
     restrict,
     solve_free,
@@ -321,7 +320,9 @@ def _certify(
         value=search.value,
         directions=directions,
         stiffness=1 / variance,
-        tangents=jnp.where(variance[:, None] > 0, solved[1:] / variance[:, None], along),
+        tangents=jnp.where(
+            (variance > 0)[:, None], solved[1:] / variance[:, None], along
+        ),
         edm=edm,
         free=free,
         at_bound=at_bound,
