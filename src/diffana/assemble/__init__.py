@@ -1,13 +1,15 @@
 """From a configuration to objects: the one place where a name becomes a thing."""
 
-from diffana.assemble.analysis import (
-    analysis as analysis,
-    specification as specification,
-)
+from diffana.assemble.analysis import analysis as analysis
 from diffana.assemble.events import (
     input_files as input_files,
     observed_events as observed_events,
     simulated_events as simulated_events,
+)
+from diffana.assemble.model import (
+    Structure as Structure,
+    specification as specification,
+    structure as structure,
 )
 from diffana.assemble.training import (
     hard_metrics as hard_metrics,

@@ -1,8 +1,7 @@
-"""The analysis of a configuration: likelihood, observables, regions."""
+"""The analysis of a configuration: observables, regions, variations."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Array
 
 from diffana.analysis import NOMINAL, Analysis, Region, Shape, Summary
 from diffana.assemble.events import feature_columns, regions_of, shape_systematics
+from diffana.assemble.model import applies, structure
 from diffana.config import (
     BkdeHistogram,
     Config,
@@ -17,14 +17,11 @@ from diffana.config import (
     ExponentialSchedule,
     LinearSchedule,
     MlpObservable,
-    NormalizationSystematic,
     RegionSection,
-    SampleSection,
     Symmetrized,
 )
 from diffana.data.events import Events
 from diffana.errors import SpecificationError
-from diffana.histfactory import HistFactory, from_workspace
 from diffana.histogram import (
     AbstractCut,
     AbstractEdges,
@@ -70,7 +67,7 @@ def analysis(config: Config, events: Sequence[Events]) -> Analysis:
     built = Analysis(
         summaries=_summaries(config, events),
         regions=regions,
-        model=structure(config),
+        model=structure(config).model,
         shapes=_shapes(config),
     )
     if not any(jax.tree.leaves(trainable(built))):
@@ -79,124 +76,6 @@ def analysis(config: Config, events: Sequence[Events]) -> Analysis:
             "with TrainableBinning or with a trainable cut"
         )
     return built
-
-
-def structure(config: Config) -> HistFactory:
-    """The likelihood with templates still to be filled."""
-    codes = config.fit.interpolation
-    model, _ = from_workspace(
-        specification(config),
-        modifier_settings={
-            "histosys": {"interpcode": codes.histo_sys},
-            "normsys": {"interpcode": codes.norm_sys},
-        },
-    )
-    return model
-
-
-def specification(config: Config) -> dict[str, Any]:
-    """A pyhf workspace with the structure of the likelihood and dummy templates."""
-    simulated = [sample for sample in config.samples if not sample.data]
-    channels = []
-    for region in config.regions:
-        n_bins = len(region.binning) - 1
-        samples = [
-            {
-                "name": sample.name,
-                "data": [1.0] * n_bins,
-                "modifiers": _modifiers(config, region, sample),
-            }
-            for sample in simulated
-            if region in regions_of(config, sample)
-        ]
-        if not samples:
-            raise SpecificationError(f"region {region.name!r}: no sample appears in it")
-        channels.append({"name": region.name, "samples": samples})
-    (poi,) = (f for f in config.norm_factors if f.name == config.general.poi)
-    lower, upper = poi.bounds
-    if not lower <= 0 < 1 <= upper:
-        raise SpecificationError(
-            f"norm factor {poi.name!r}: Bounds [{lower:g}, {upper:g}] of the parameter "
-            "of interest have to contain 0 and 1, which expected results compare"
-        )
-    parameters: list[dict[str, Any]] = [
-        {
-            "name": factor.name,
-            "inits": [factor.nominal],
-            "bounds": [list(factor.bounds)],
-        }
-        for factor in config.norm_factors
-    ]
-    for held in config.general.fixed or ():
-        known = [p for p in parameters if p["name"] == held.name]
-        target = known[0] if known else {"name": held.name}
-        target |= {"inits": [held.value], "fixed": True}
-        parameters += [] if known else [target]
-    return {
-        "version": "1.0.0",
-        "channels": channels,
-        "observations": [
-            {"name": region.name, "data": [0.0] * (len(region.binning) - 1)}
-            for region in config.regions
-        ],
-        "measurements": [
-            {
-                "name": config.general.measurement,
-                "config": {"poi": config.general.poi, "parameters": parameters},
-            }
-        ],
-    }
-
-
-def _modifiers(
-    config: Config, region: RegionSection, sample: SampleSection
-) -> list[dict[str, Any]]:
-    n_bins = len(region.binning) - 1
-    found: list[dict[str, Any]] = [
-        {"name": factor.name, "type": "normfactor", "data": None}
-        for factor in config.norm_factors
-        if _applies(factor.samples, sample.name)
-        and _applies(factor.regions, region.name)
-    ]
-    acting = [
-        systematic
-        for systematic in config.systematics or ()
-        if _applies(systematic.samples, sample.name)
-        and _applies(systematic.regions, region.name)
-    ]
-    by_parameter: dict[str, str] = {}
-    for systematic in acting:
-        other = by_parameter.setdefault(systematic.parameter, systematic.name)
-        if other != systematic.name:
-            raise SpecificationError(
-                f"region {region.name!r}, sample {sample.name!r}: the systematics "
-                f"{other!r} and {systematic.name!r} change it by the same parameter "
-                f"{systematic.parameter!r}; give one of them another ModifierName"
-            )
-    for systematic in acting:
-        if isinstance(systematic, NormalizationSystematic):
-            hi, lo = systematic.up.normalization, systematic.down.normalization
-            norm, shape = {"hi": 1 + hi, "lo": 1 + lo}, None
-        else:
-            flat = [1.0] * n_bins
-            norm, shape = {"hi": 1.0, "lo": 1.0}, {"hi_data": flat, "lo_data": flat}
-        name = systematic.parameter
-        found.append({"name": name, "type": "normsys", "data": norm})
-        if shape is not None:
-            found.append({"name": name, "type": "histosys", "data": shape})
-    if not sample.disable_staterror:
-        found.append(
-            {
-                "name": f"staterror_{region.name}",
-                "type": "staterror",
-                "data": [0.1] * n_bins,
-            }
-        )
-    return found
-
-
-def _applies(wanted: tuple[str, ...] | None, name: str) -> bool:
-    return wanted is None or name in wanted
 
 
 def _shapes(config: Config) -> tuple[Shape, ...]:
@@ -211,7 +90,7 @@ def _shapes(config: Config) -> tuple[Shape, ...]:
         for sample in config.samples
         for systematic in shape_systematics(config, sample)
         for region in regions_of(config, sample)
-        if _applies(systematic.regions, region.name)
+        if applies(systematic.regions, region.name)
     )
 
 

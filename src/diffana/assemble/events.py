@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from diffana.assemble.joining import workspace_files
 from diffana.config import (
     Config,
     NormPlusShapeSystematic,
@@ -39,6 +40,10 @@ def feature_columns(config: Config) -> tuple[str, ...]:
 
 def input_files(config: Config) -> tuple[Path, ...]:
     """Files that the configuration reads, each once."""
+    return (*workspace_files(config), *_event_files(config))
+
+
+def _event_files(config: Config) -> tuple[Path, ...]:
     if config.general.input_path is None:
         return ()
     paths = [

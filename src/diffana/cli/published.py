@@ -13,7 +13,7 @@ from diffana.cli.sources import Assignment, JsonFile, Patch, PatchFile, Source
 
 
 if TYPE_CHECKING:
-    from diffana.workflow.workspaces import Published
+    from diffana.published import Published
 
 
 def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,7 +47,7 @@ def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         def published() -> "Published":
-            from diffana.workflow.workspaces import publish
+            from diffana.published import publish
 
             read = publish(
                 workspace.content,
@@ -108,12 +108,20 @@ def _plot(what: str) -> Callable[..., Any]:
     multiple=True,
     help="Take the interval of this parameter from its profile, too; repeatable.",
 )
+@click.option(
+    "--solver",
+    type=click.Choice(["newton", "minuit", "jaxopt", "optimistix"]),
+    default="newton",
+    show_default=True,
+    help="Minimiser: the built-in one, or that of another package.",
+)
 def fit(
     published: "Callable[[], Published]",
     *,
     report: Report,
     fix: tuple[tuple[str, float], ...],
     minos: tuple[str, ...],
+    solver: Literal["newton", "minuit", "jaxopt", "optimistix"],
 ) -> None:
     """Fit the parameters of WORKSPACE to its data."""
     from diffana.workflow import published as results
@@ -121,7 +129,7 @@ def fit(
     fixed = dict(fix)
     if len(fixed) < len(fix):
         raise BadInput("a parameter is given to --fix twice")
-    result = results.fit(published(), fixed=fixed, minos=minos)
+    result = results.fit(published(), fixed=fixed, minos=minos, solver=solver)
     report(result, lambda: _tables().fit(result))
 
 

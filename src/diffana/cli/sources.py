@@ -1,13 +1,12 @@
 """What the commands read: JSON files, or standard input."""
 
-import json
 import math
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from diffana import documents
 from diffana.cli.failures import BadInput
 
 
@@ -58,7 +57,7 @@ class PatchFile(click.ParamType):
         """The parsed document and the name."""
         if isinstance(value, Patch):
             return value
-        path, name = _divided(value)
+        path, name = documents.file_and_name(value)
         return Patch(value, _parsed(path), name)
 
 
@@ -81,30 +80,19 @@ class Assignment(click.ParamType):
         return name, number
 
 
-def _divided(argument: str) -> tuple[str, str | None]:
-    """File and name of `FILE:NAME`."""
-    file, colon, name = argument.rpartition(":")
-    if colon and not Path(argument).exists():
-        return file, name
-    return argument, None
-
-
 def _parsed(path: str) -> Any:
-    where = "standard input" if path == "-" else path
     if path == "-" and sys.stdin.isatty():
         raise BadInput("no workspace: name a file, or pipe one into the command")
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"{where}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{where}: not a JSON file: it is not text") from error
-    if not text.strip():
-        raise BadInput(f"{where}: is empty")
+        if path == "-":
+            return documents.parse(_standard_input(), "standard input")
+        return documents.read(path)
+    except documents.DocumentError as error:
+        raise BadInput(str(error)) from error
+
+
+def _standard_input() -> str:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise BadInput(f"{where}: not JSON: {place}: {error.msg}") from error
-    except RecursionError as error:
-        raise BadInput(f"{where}: not a workspace: nested too deeply") from error
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise BadInput("standard input: not a JSON file: it is not text") from error

@@ -18,6 +18,7 @@ from diffana.config.inputs import (
     MlpObservable as MlpObservable,
     SampleSection as SampleSection,
     SplitSection as SplitSection,
+    WorkspaceSection as WorkspaceSection,
 )
 from diffana.config.learning import (
     AdamOptimizer as AdamOptimizer,

@@ -14,6 +14,7 @@ from diffana.config.inputs import (
     ObservableSection,
     SampleSection,
     SplitSection,
+    WorkspaceSection,
 )
 from diffana.config.learning import (
     BkdeHistogram,
@@ -36,6 +37,9 @@ class Config(Section):
     general: GeneralSection = Field(description="General settings.")
     generator: BlobsGenerator | None = Field(
         default=None, description="Generates the events, instead of reading files."
+    )
+    workspace: WorkspaceSection | None = Field(
+        default=None, description="Published workspace that the regions join."
     )
     input: InputSection = Field(
         default=InputSection(), description="Treatment of undefined features."

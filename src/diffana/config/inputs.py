@@ -60,6 +60,25 @@ class GeneralSection(Section):
     )
 
 
+class WorkspaceSection(Section):
+    """A published pyhf workspace that the regions of this configuration join.
+
+    Its channels stay as they are, with all their samples, modifiers, observed counts
+    and the settings of its measurement, except those that have the name of a region:
+    these are filled with events.
+    """
+
+    path: str = Field(description="JSON file, relative to the working directory.")
+    measurement: Name | None = Field(
+        default=None, description="Name of its measurement; the first one without it."
+    )
+    patches: OneOrMany[str] | None = Field(
+        default=None,
+        description="JSON patches to apply, in this order; FILE:NAME is one patch of a "
+        "patch set.",
+    )
+
+
 class BlobsGenerator(Section):
     """Gaussian blobs in two dimensions, columns `x` and `y`.
 

@@ -179,6 +179,8 @@ def _parameters(document: dict[str, Any]) -> Found:
     ]
     gammas = [f"staterror_{region}" for region in _names(document, "Regions")]
     known = [name for name in factors + systematics + gammas if isinstance(name, str)]
+    # The parameters of a published workspace are known once it is read.
+    complete = document.get("Workspace") is None
     for entry, name in zip(_entries(document, "Systematics"), systematics, strict=True):
         key = "ModifierName" if entry.content.get("ModifierName") else "Name"
         if isinstance(name, str) and name in factors:
@@ -188,14 +190,14 @@ def _parameters(document: dict[str, Any]) -> Found:
         for location, name in _texts(entry, "Name"):
             if name == poi:
                 yield location, "the parameter of interest cannot be fixed"
-            elif name not in known:
+            elif complete and name not in known:
                 yield location, _unknown("parameter", name, known)
             elif name in held:
                 yield location, f"{name!r} is fixed twice"
             held.add(name)
     for entry in _entries(document, "Loss"):
         for location, name in _texts(entry, "Parameters"):
-            if name not in known:
+            if complete and name not in known:
                 yield location, _unknown("parameter", name, known)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import FitResult
-from diffana.workflow.workspaces import Published
+from diffana.published import Published
 
 
 def check_value(workspace: Published, name: str, value: float) -> None:

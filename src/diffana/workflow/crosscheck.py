@@ -12,8 +12,8 @@ import pyhf
 from pyhf import exceptions
 from pyhf.infer import hypotest as pyhf_hypotest, mle
 
+from diffana.published import Published
 from diffana.workflow import published
-from diffana.workflow.workspaces import Published
 
 
 _Optimizer = Literal["scipy", "minuit"]

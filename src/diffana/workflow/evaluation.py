@@ -57,7 +57,8 @@ def evaluate_run(
     likelihood = outputs.likelihood
     poi_test = assemble.tested_strength(config)
     limit, discovery = _expected(likelihood, poi_test)
-    data = _observations(hard, likelihood, prepared.observed)
+    structure = assemble.structure(config)
+    data = _observations(hard, likelihood, prepared.observed, structure)
     workspace = to_workspace(likelihood, data, config.general.measurement)
     verdict = judge(
         workspace,
@@ -125,12 +126,21 @@ def _starts(
 
 
 def _observations(
-    analysis: Analysis, likelihood: HistFactory, observed: tuple[Events, ...]
+    analysis: Analysis,
+    likelihood: HistFactory,
+    observed: tuple[Events, ...],
+    structure: assemble.Structure,
 ) -> Float[Array, " data"]:
-    """Observed counts where there are data, else background-only Asimov data."""
+    """Counts observed by events or published, else background-only Asimov data."""
     data = likelihood.expected_data(nominal(likelihood, 0.0))
+    layout = likelihood.layout
+    if structure.published_channels:
+        data = data.at[layout.n_bins :].set(likelihood.auxdata)
+    for channel in structure.published_channels:
+        bins = layout.bins(channel)
+        data = data.at[bins].set(structure.data[bins])
     if not observed:
         return data
     for events, histogram in zip(observed, analysis.histograms(observed), strict=True):
-        data = data.at[likelihood.layout.bins(events.region)].set(histogram.sumw)
+        data = data.at[layout.bins(events.region)].set(histogram.sumw)
     return data

@@ -10,9 +10,9 @@ import numpy as np
 from diffana import infer
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import FitResult
+from diffana.published import Published
 from diffana.workflow.checks import check_numbers, check_result, check_value, position
 from diffana.workflow.published import by_name, entries
-from diffana.workflow.workspaces import Published
 
 
 _REACH = 3.0

@@ -6,7 +6,7 @@ on a fit without certificate: such a fit raises.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from diffana import infer
-from diffana.errors import RESULTS, FitError
+from diffana.errors import RESULTS, FitError, SpecificationError
+from diffana.fit import Jaxopt, Minuit, Optimistix, fit_with
+from diffana.published import Published
 from diffana.workflow.checks import (
     check_fits,
     check_free,
@@ -23,7 +25,6 @@ from diffana.workflow.checks import (
     check_tested,
     check_value,
 )
-from diffana.workflow.workspaces import Published
 
 
 BANDS = ("-2σ", "-1σ", "median", "+1σ", "+2σ")
@@ -31,12 +32,15 @@ BANDS = ("-2σ", "-1σ", "median", "+1σ", "+2σ")
 
 _N_BRAZIL = 41
 
+_OUTSIDE = {"minuit": Minuit, "jaxopt": Jaxopt, "optimistix": Optimistix}
+
 
 def fit(
     workspace: Published,
     *,
     fixed: Mapping[str, float] | None = None,
     minos: Sequence[str] = (),
+    solver: Literal["newton", "minuit", "jaxopt", "optimistix"] = "newton",
 ) -> dict[str, Any]:
     """Maximum-likelihood fit.
 
@@ -44,22 +48,35 @@ def fit(
         workspace: the workspace.
         fixed: values at which to hold parameters, by name.
         minos: parameters whose interval is to come from the profile, too.
+        solver: the built-in minimiser, or one of another package at its default
+            settings.
 
     Raises:
-        SpecificationError: if a name is unknown, or a value outside the bounds.
+        SpecificationError: if a name is unknown, or a value outside the bounds, or
+            `minos` comes with the minimiser of another package: its minimum may be
+            above that of the fits along the profile, which are built-in ones.
+        PackageError: if that package is not installed.
         FitError: if a fit is not certified.
     """
     held = {name: jnp.asarray(value) for name, value in (fixed or {}).items()}
     for name, value in (fixed or {}).items():
         check_value(workspace, name, value)
+    if minos and solver != "newton":
+        raise SpecificationError(
+            f"intervals from the profile need the solver newton, not {solver}"
+        )
     for name in minos:
         check_free(workspace, name, held)
     model, data = workspace.model, workspace.data
-    found = infer.estimate(model, data, fixed=held, throw=False)
+    ended = None
+    if solver != "newton":
+        ended = fit_with(_OUTSIDE[solver](), model, data, fixed=held, throw=False)
+    found = infer.estimate(model, data, fixed=held, fit=ended, throw=False)
     check_result("the fit", found.result)
     check_numbers({"the covariance": found.covariance})
     names, at_bound = model.parameters.names, np.asarray(found.fit.at_bound)
     document = {
+        "solver": solver,
         "best_twice_nll": float(found.best_twice_nll),
         "bestfit": by_name(names, found.bestfit),
         "uncertainty": by_name(names, found.uncertainty),

@@ -37,11 +37,19 @@ def plan(
         loss.type if loss.weight == 1 else f"{loss.weight:g} {loss.type}"
         for loss in config.loss
     )
-    parameters = prepared.analysis.model.parameters.names
+    model = prepared.analysis.model
+    parameters = model.parameters.names
+    regions = {region.name for region in config.regions}
+    kept = tuple(c.name for c in model.layout.channels if c.name not in regions)
+    joined = []
+    if config.workspace is not None:
+        text = f"{len(kept)} channels of {config.workspace.path} as published: "
+        joined = [Text(text + _listed(kept))]
     steps = config.train.epochs * prepared.n_batches
     return Group(
         Text(f"Training {config.general.measurement} into {folder}", style="bold"),
         events,
+        *joined,
         Text(f"{len(parameters)} parameters: {_listed(parameters)}"),
         Text(
             f"loss {losses}; {n_weights} trainable numbers; {config.train.epochs} "

@@ -32,7 +32,9 @@ def fit(result: Mapping[str, Any]) -> RenderableType:
             name, _number(value), _number(uncertainty), "" if uncertainty else note
         )
     parts: list[RenderableType] = [table, Text("")]
-    parts.append(Text(f"-2 ln L = {result['best_twice_nll']:.6f}"))
+    parts.append(
+        Text(f"-2 ln L = {result['best_twice_nll']:.6f}, found by {result['solver']}")
+    )
     if "goodness_of_fit" in result:
         chi2, ndf, p_value = result["goodness_of_fit"].values()
         parts.append(
