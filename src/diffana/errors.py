@@ -20,6 +20,10 @@ class RESULTS(eqx.Enumeration):
         "The Hessian of twice_nll is not positive definite on the free parameters: "
         "a direction is unconstrained, or the fit stopped at a saddle point."
     )
+    not_at_minimum = (
+        "The minimiser stopped although its estimated distance to the minimum is above "
+        "that of a certified fit: tighten its tolerance."
+    )
     undefined_loss = (
         "The loss is not a finite number although its fits are certified: the Fisher "
         "information is singular, or a bin has signal and no background."
@@ -44,6 +48,10 @@ class SpecificationError(DiffanaError):
 
 class FitError(DiffanaError):
     """A fit that is not certified, so that there is no number, and why."""
+
+
+class PackageError(DiffanaError):
+    """An optional package that is not installed, and what to install."""
 
 
 class CheckpointError(DiffanaError):

@@ -12,6 +12,7 @@ from diffana.histfactory.rates import (
     leave_two_out,
     rates_and_derivatives,
 )
+from rearranged import reordered, shuffled, split
 
 
 def point(model, seed=3):
@@ -259,36 +260,16 @@ def test_splitting_a_sample_changes_nothing(
     )
 
 
-def split(workspace, channel_name, sample_name, fraction):
-    """The workspace with one sample dealt into two, its statistical error included."""
-
-    def scaled(sample, name, share):
-        def scale(values, factor):
-            return [value * factor for value in values]
-
-        def modifier(entry):
-            data = entry["data"]
-            if entry["type"] == "histosys":
-                data = {key: scale(values, share) for key, values in data.items()}
-            if entry["type"] == "staterror":
-                # Independent events: variances add.
-                data = scale(data, np.sqrt(share))
-            return {**entry, "data": data}
-
-        return {
-            "name": name,
-            "data": scale(sample["data"], share),
-            "modifiers": [modifier(entry) for entry in sample["modifiers"]],
-        }
-
-    channels = []
-    for channel in workspace["channels"]:
-        samples = []
-        for sample in channel["samples"]:
-            if (channel["name"], sample["name"]) == (channel_name, sample_name):
-                samples.append(scaled(sample, "first half", fraction))
-                samples.append(scaled(sample, "second half", 1 - fraction))
-            else:
-                samples.append(sample)
-        channels.append({**channel, "samples": samples})
-    return {**workspace, "channels": channels}
+@settings(max_examples=5)
+@given(seed=st.integers(0, 10_000))
+def test_no_order_in_the_workspace_matters(workspace_of_everything, twice_nll, seed):
+    model, data = from_workspace(workspace_of_everything)
+    other, other_data = from_workspace(shuffled(workspace_of_everything, seed))
+    params = point(model, seed)
+    moved = reordered(params, model.parameters.names, other.parameters.names)
+    # The same terms; only their sums may round differently.
+    np.testing.assert_allclose(
+        twice_nll(other, moved, other_data),
+        twice_nll(model, params, data),
+        rtol=1e-13,
+    )

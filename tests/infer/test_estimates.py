@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
+from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from diffana.errors import RESULTS
@@ -99,6 +100,30 @@ def test_a_strength_at_its_bound_has_no_uncertainty_but_was_fitted():
     assert bool(found.fit.at_bound[index])
     assert found.uncertainty[index] == 0
     assert found.goodness.ndf == 2
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10_000), at_bound=st.booleans())
+def test_asimov_data_return_what_generated_them(both, seed, at_bound):
+    """Each term of the likelihood is largest there, so no other point comes close."""
+    (model, _), _ = both
+    parameters = model.parameters
+    rng = np.random.default_rng(seed)
+    spread = jnp.where(parameters.inits == 0, 1.0, 0.1)
+    params = parameters.inits + spread * rng.normal(size=len(parameters))
+    params = jnp.clip(params, parameters.lower, parameters.upper)
+    params = params.at[parameters.poi_index].set(0.0 if at_bound else rng.uniform(0, 9))
+    asimov = model.expected_data(params)
+    found = estimate(model, asimov)
+    # The strength, the only one that may be at a bound, is uncertain by about one.
+    sigma = np.where(found.uncertainty > 0, found.uncertainty, 1.0)
+    # The search ends at an edm of 1e-18, that is 1e-9 of an uncertainty.
+    np.testing.assert_allclose((found.bestfit - params) / sigma, 0.0, atol=1e-6)
+    assert np.all(found.bestfit >= parameters.lower)
+    assert np.all(found.bestfit <= parameters.upper)
+    # Values near 30.
+    generated = model.twice_nll(params, asimov)
+    np.testing.assert_allclose(found.best_twice_nll, generated, rtol=1e-12)
 
 
 def test_derivatives_of_uncertainties_equal_finite_differences(both):

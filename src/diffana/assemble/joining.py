@@ -193,9 +193,10 @@ def _check_factor(factor: NormFactorSection, published: Published) -> None:
     at = parameters.index(factor.name)
     nominal = float(parameters.inits[at])
     bounds = float(parameters.lower[at]), float(parameters.upper[at])
-    given = factor.model_fields_set
-    if ("nominal" in given and factor.nominal != nominal) or (
-        "bounds" in given and factor.bounds != bounds
+    # What is written out with every default says no more than what left them out.
+    fields = type(factor).model_fields
+    if factor.nominal not in (nominal, fields["nominal"].default) or (
+        factor.bounds not in (bounds, fields["bounds"].default)
     ):
         raise SpecificationError(
             f"norm factor {factor.name!r}: {published.origin} has Nominal {nominal:g} "

@@ -8,8 +8,12 @@ Derivatives never go through the iterations. The minimiser follows the implicit
 function theorem on the parameters that are neither held nor at a bound; the minimum
 value follows the envelope theorem. Both rules are exact to every order, in forward and
 reverse mode.
+
+`fit_with` hands the search to a minimiser of another package, and certifies what it
+returns in the same way. The solvers import their packages when they run.
 """
 
+from diffana.fit.outside import fit_with as fit_with
 from diffana.fit.result import (
     FitResult as FitResult,
     certified as certified,
@@ -18,3 +22,9 @@ from diffana.fit.result import (
     fit_together as fit_together,
 )
 from diffana.fit.search import Minimiser as Minimiser
+from diffana.fit.solvers import (
+    AbstractSolver as AbstractSolver,
+    Jaxopt as Jaxopt,
+    Minuit as Minuit,
+    Optimistix as Optimistix,
+)

@@ -9,7 +9,7 @@ from jax.scipy.special import gammaincc
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Scalar
 
 from diffana.errors import RESULTS
-from diffana.fit import FitResult, Minimiser, fit
+from diffana.fit import FitResult, Minimiser, certified, fit as fit_likelihood
 from diffana.histfactory import HistFactory, poisson
 from diffana.histfactory.constraints import constraints
 from diffana.infer.fisher import (
@@ -74,6 +74,7 @@ def estimate(
     data: PyTree,
     *,
     fixed: Mapping[str, ArrayLike] | None = None,
+    fit: FitResult | None = None,
     minimiser: Minimiser | None = None,
     throw: bool = True,
 ) -> Estimates:
@@ -86,6 +87,7 @@ def estimate(
         likelihood: the statistical model.
         data: the data set, constraint measurements included.
         fixed: parameters to hold on top of those the model holds, and their values.
+        fit: the fit to these data with the same parameters held, if there is one.
         minimiser: settings of the search.
         throw: whether a fit that is not certified raises.
 
@@ -101,8 +103,11 @@ def estimate(
         >>> estimates = estimate(model, data)
         >>> dict(zip(model.parameters.names, estimates.uncertainty.tolist()))
     """
-    found = fit(likelihood, data, fixed=fixed, minimiser=minimiser, throw=throw)
-    return _estimates(likelihood, data, found)
+    if fit is None:
+        fit = fit_likelihood(
+            likelihood, data, fixed=fixed, minimiser=minimiser, throw=throw
+        )
+    return _estimates(likelihood, data, certified(fit, throw=throw))
 
 
 @eqx.filter_jit
