@@ -237,6 +237,33 @@ def test_fit_with_held_parameters(precise):
     assert got["uncertainty"]["mu"] == 0
 
 
+@pytest.mark.parametrize("solver", ["newton", "minuit", "jaxopt", "optimistix"])
+def test_fit_with_another_solver(precise, solver):
+    model, data = pyhf_model()
+    bestfit, value = pyhf.infer.mle.fixed_poi_fit(
+        0.5, data, model, return_fitted_val=True
+    )
+    got = result("fit", "workspace.json", "--fix", "mu=0.5", "--solver", solver)
+    assert got["solver"] == solver
+    # The distance to the minimum that certifies the fits of other packages.
+    assert got["best_twice_nll"] == pytest.approx(float(value), abs=1e-5)
+    # The same distance in units of uncertainties of 0.1 and 0.2.
+    np.testing.assert_allclose(list(got["bestfit"].values()), bestfit, atol=1e-3)
+    if solver == "newton":
+        assert got == result("fit", "workspace.json", "--fix", "mu=0.5")
+
+
+@pytest.mark.parametrize(
+    ("solver", "package"),
+    [("minuit", "iminuit"), ("jaxopt", "jaxopt"), ("optimistix", "optimistix")],
+)
+def test_a_solver_that_is_not_installed(monkeypatch, solver, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    options = ["--solver", solver, "--measurement", "first"]
+    done = invoke("fit", "workspace.json", *options)
+    assert_one_line(done, 2, f"needs {package}: pip install 'diffana[solvers]'")
+
+
 def test_significance(precise):
     model, data = pyhf_model()
     p0, expected = pyhf.infer.hypotest(
@@ -246,6 +273,36 @@ def test_significance(precise):
     assert list(got) == ["p0", "significance", "p0_exp", "significance_exp"]
     assert got["p0"] == pytest.approx(float(p0), rel=1e-6)
     np.testing.assert_allclose(got["p0_exp"], np.array(expected), rtol=1e-6)
+
+
+def counting(observed):
+    """A bin without uncertainties, whose p-values are Poisson sums."""
+    counted = copy.deepcopy(WORKSPACE)
+    signal, background = counted["channels"][0]["samples"]
+    signal["data"], background["data"], background["modifiers"] = [8.0], [12.0], []
+    counted["observations"][0]["data"] = [observed]
+    return counted
+
+
+def test_cls_by_pseudo_experiments():
+    write("counting", counting(13.0))
+    options = ["--calctype", "toybased", "--toys", "1000", "--seed", "3"]
+    got = result("cls", "counting.json", *options)
+    exact = scipy.stats.poisson.cdf(13, 20.0) / scipy.stats.poisson.cdf(13, 12.0)
+    assert abs(got["CLs_obs"] - exact) < 4 * got["CLs_obs_error"]
+    # Binomial: √(0.066 · 0.934 / 1000) of the numerator, and less of the denominator.
+    assert got["CLs_obs_error"] == pytest.approx(0.119 * exact, rel=0.1)
+    assert np.all(np.diff(got["CLs_exp"]) >= 0)
+    assert (got["n_toys"], got["n_failed"], got["seed"]) == (1000, 0, 3)
+    assert got == result("cls", "counting.json", *options)
+
+
+def test_significance_by_pseudo_experiments():
+    write("counting", counting(19.0))
+    got = result("significance", "counting.json", "--calctype", "toybased")
+    exact = scipy.stats.poisson.sf(18, 12.0)
+    assert abs(got["p0"] - exact) < 4 * got["p0_error"]
+    assert got["significance"] == pytest.approx(-scipy.stats.norm.ppf(got["p0"]))
 
 
 @pytest.mark.slow
@@ -484,6 +541,7 @@ def test_the_place_is_named(change, place):
         (["fit", "-p", "workspace.json"], ["neither a JSON patch nor a patch set"]),
         (["fit", "--minos", "nu"], ["no parameter 'nu'"]),
         (["fit", "--minos", "mu", "--fix", "mu=1"], ["'mu' is held"]),
+        (["fit", "--minos", "mu", "--solver", "minuit"], ["newton", "not minuit"]),
         (["scan", "--parameter", "nu"], ["no parameter 'nu'"]),
         (["scan", "--parameter", "mu", "--parameter", "mu"], ["mu, mu"]),
         (["scan", "--range", "0", "11"], ["11 is outside its bounds"]),

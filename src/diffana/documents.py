@@ -45,9 +45,7 @@ def parse(text: str, origin: str) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise DocumentError(f"{origin}: not JSON: {place}: {error.msg}") from error
     except RecursionError as error:
-        raise DocumentError(
-            f"{origin}: not a workspace: nested too deeply"
-        ) from error
+        raise DocumentError(f"{origin}: not a workspace: nested too deeply") from error
 
 
 def file_and_name(argument: str) -> tuple[str, str | None]:

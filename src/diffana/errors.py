@@ -66,5 +66,5 @@ class TrainingError(DiffanaError):
     """Training that cannot go on, and since which step."""
 
 
-class ToyError(DiffanaError):
+class ToyError(FitError):
     """Too many pseudo-experiments without a certified fit."""

@@ -1,9 +1,10 @@
 """Results on standard output: a table on a terminal, JSON everywhere else."""
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +47,24 @@ class Report(NamedTuple):
             from rich.console import Console
 
             Console(highlight=False).print(table())
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's standard error, nothing elsewhere.
+
+    Yields:
+        A function to call with the number that is done.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda n_done: bar.update(task, completed=n_done)
 
 
 def dumps(value: Any, indent: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from diffana.cli.failures import BadInput, NoResult, statistics
-from diffana.cli.output import Report, Writable
+from diffana.cli.output import Report, Writable, progress
 from diffana.cli.sources import Assignment, JsonFile, Patch, PatchFile, Source
 
 
@@ -86,6 +86,35 @@ _test_stat = click.option(
 )
 
 
+def _calctype(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that choose between formulae and pseudo-experiments."""
+    for option in (
+        click.option(
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Seed of the pseudo-experiments.",
+        ),
+        click.option(
+            "--toys",
+            type=click.IntRange(1),
+            default=2000,
+            show_default=True,
+            help="Pseudo-experiments under each hypothesis.",
+        ),
+        click.option(
+            "--calctype",
+            type=click.Choice(["asymptotics", "toybased"]),
+            default="asymptotics",
+            show_default=True,
+            help="Asymptotic formulae, or pseudo-experiments.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _plot(what: str) -> Callable[..., Any]:
     return click.option(
         "--plot",
@@ -113,7 +142,7 @@ def _plot(what: str) -> Callable[..., Any]:
     type=click.Choice(["newton", "minuit", "jaxopt", "optimistix"]),
     default="newton",
     show_default=True,
-    help="Minimiser: the built-in one, or that of another package.",
+    help="Minimiser: the built-in one from several starts, or another from one.",
 )
 def fit(
     published: "Callable[[], Published]",
@@ -137,28 +166,58 @@ def fit(
 @_on_workspace
 @_poi_test
 @_test_stat
+@_calctype
 def cls(
     published: "Callable[[], Published]",
     *,
     report: Report,
     poi_test: float,
     test_stat: str,
+    calctype: str,
+    toys: int,
+    seed: int,
 ) -> None:
     """Compute CLs of a signal strength, observed and expected."""
     from diffana.workflow import published as results
 
-    workspace = published()
-    result = results.cls(workspace, poi_test=poi_test, bounded=test_stat == "qtilde")
+    workspace, bounded = published(), test_stat == "qtilde"
+    if calctype == "asymptotics":
+        result = results.cls(workspace, poi_test=poi_test, bounded=bounded)
+    else:
+        with progress("pseudo-experiments", 2 * toys) as advance:
+            result = results.toy_cls(
+                workspace,
+                poi_test=poi_test,
+                bounded=bounded,
+                n_toys=toys,
+                seed=seed,
+                on_chunk=advance,
+            )
     report(result, lambda: _tables().cls(result, poi=workspace.poi, poi_test=poi_test))
 
 
 @click.command()
 @_on_workspace
-def significance(published: "Callable[[], Published]", *, report: Report) -> None:
-    """Compute the discovery significance, observed and expected."""
+@_calctype
+def significance(
+    published: "Callable[[], Published]",
+    *,
+    report: Report,
+    calctype: str,
+    toys: int,
+    seed: int,
+) -> None:
+    """Compute the discovery significance; expected by asymptotic formulae only."""
     from diffana.workflow import published as results
 
-    result = results.significance(published())
+    workspace = published()
+    if calctype == "asymptotics":
+        result = results.significance(workspace)
+    else:
+        with progress("pseudo-experiments", toys) as advance:
+            result = results.toy_significance(
+                workspace, n_toys=toys, seed=seed, on_chunk=advance
+            )
     report(result, lambda: _tables().significance(result))
 
 

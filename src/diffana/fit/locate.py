@@ -61,12 +61,15 @@ class Job(NamedTuple):
             the best points so far of all fits, the given partners.
         direction: which of the best measured interpolated parameters is varied.
         offset: by how much, around its initial value; nan if none is varied.
+        is_last: whether it is the last descent of the fit, which ends at once if the
+            fit is certified.
     """
 
     fit: int | Int[Array, "..."]
     origin: int | Int[Array, "..."]
     direction: int | Int[Array, "..."] = 0
     offset: float | Float[Array, "..."] = np.nan
+    is_last: bool | Bool[Array, "..."] = False
 
 
 def locate(
@@ -103,7 +106,7 @@ def locate(
         [parameters.index(name) for name in parameters.interpolated], int
     )
     n_directions = min(len(candidates), minimiser.n_directions)
-    jobs = _jobs(asimov_of, len(partners), n_directions, minimiser.offsets)
+    jobs = _jobs(asimov_of, len(partners), n_directions, minimiser)
 
     def problem_of(fit: int | Int[Array, ""], places: Place) -> Problem:
         of_fit = data
@@ -149,7 +152,14 @@ def locate(
         problem = problem_of(job.fit, places)
         start, varied = start_of(job, problem, places)
         found, is_new = _search(
-            problem, start, varied, reach, best, jnp.asarray(candidates), minimiser
+            problem,
+            start,
+            varied,
+            reach,
+            best,
+            jnp.asarray(candidates),
+            minimiser,
+            is_last=jnp.asarray(job.is_last),
         )
         merged = _merge(best, found, is_new)
         updated = jax.tree.map(
@@ -185,7 +195,7 @@ def _jobs(
     asimov_of: Sequence[int | None],
     n_partners: int,
     n_directions: int,
-    offsets: Sequence[float],
+    minimiser: Minimiser,
 ) -> Job:
     """All searches in their order, as one array for each field."""
     n_fits = len(asimov_of)
@@ -206,8 +216,10 @@ def _jobs(
             jobs += [
                 Job(fit, best_of(fit), direction, offset)
                 for direction in range(n_directions)
-                for offset in offsets
+                for offset in minimiser.offsets
             ]
+        if minimiser.last_steps:
+            jobs += [Job(fit, best_of(fit), is_last=True) for fit in family]
         return jobs
 
     observed = [f for f, source in enumerate(asimov_of) if source is None]
@@ -227,6 +239,8 @@ def _search(
     best: Place,
     candidates: Int[Array, " candidate"],
     minimiser: Minimiser,
+    *,
+    is_last: Bool[Array, ""],
 ) -> tuple[Place, Bool[Array, ""]]:
     """Where the search from `start` ends, and whether that is a place of its own."""
     trusted = best.result == RESULTS.successful
@@ -248,7 +262,8 @@ def _search(
             leads_to_best(at) | (opening & _follows_parabola(at, varied, best))
         )
 
-    search = descend(problem, start, pinned, reach, minimiser, arrived)
+    last = is_last & ~trusted
+    search = descend(problem, start, pinned, reach, minimiser, arrived, is_last=last)
     known = search.known
     found = jax.lax.cond(
         known,

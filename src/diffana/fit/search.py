@@ -17,7 +17,9 @@ class Minimiser(eqx.Module):
     """How a fit searches; the defaults serve every model tried so far.
 
     Every start first descends with the likelihood's positive semi-definite curvature,
-    which is cheap and cannot mislead, then with the exact Hessian.
+    which is cheap and cannot mislead, then with the exact Hessian. A fit that is not
+    certified after all starts goes on from its best point with the exact Hessian alone
+    and many more steps: curved valleys take them.
 
     Attributes:
         max_steps: largest number of trial points per descent, > 0.
@@ -31,6 +33,8 @@ class Minimiser(eqx.Module):
             from the nearest minimum to a farther one.
         n_directions: how many interpolated nuisance parameters, the best measured ones
             first, are varied to make further starts.
+        last_steps: largest number of trial points of that last descent; 0 leaves it
+            out.
         offsets: values given to each of these in turn, in its own unit, around its
             initial value.
     """
@@ -41,6 +45,7 @@ class Minimiser(eqx.Module):
     certified_edm: float = eqx.field(static=True, default=1e-10)
     reach: float = eqx.field(static=True, default=0.5)
     n_directions: int = eqx.field(static=True, default=2)
+    last_steps: int = eqx.field(static=True, default=4000)
     offsets: tuple[float, ...] = eqx.field(static=True, default=(-2.0, -1.0, 1.0, 2.0))
 
 
@@ -103,6 +108,8 @@ def descend(
     reach: Float[Array, " par"],
     minimiser: Minimiser,
     arrived: Callable[[Trial], Bool[Array, ""]],
+    *,
+    is_last: Bool[Array, ""],
 ) -> Search:
     """Damped Newton iterations from `start` until the model promises nothing more.
 
@@ -114,6 +121,7 @@ def descend(
             cut to it and turn out as predicted, it doubles with every further one.
         minimiser: settings of the search.
         arrived: whether a point is where nothing new can be found.
+        is_last: whether this is the last descent of a fit, see `Minimiser`.
     """
 
     def unfinished(search: Search) -> Bool[Array, ""]:
@@ -138,7 +146,7 @@ def descend(
         accept = finite & ((usable & better) | first)
 
         well_modelled = at_rounding | first | (drop > 0.5 * gain)
-        relaxed = jnp.where(search.damping > 1e-4, search.damping / 4, 0.0)
+        relaxed = jnp.where(search.damping > 1e-9, search.damping / 8, 0.0)
         stiffer = jnp.where(accept, 2.0, 6.0) * search.damping
         damping = jnp.where(accept & well_modelled, relaxed, jnp.maximum(stiffer, 1e-3))
 
@@ -162,7 +170,8 @@ def descend(
         target = jnp.where(search.exact, minimiser.target_edm, minimiser.near_edm)
         stalled = accept & at_rounding & ~first & (next_gain > 0.25 * gain)
         hopeless = ~accept & ((damping > 1e12) | (gain <= 1e-3 * rounding) | first)
-        limit = minimiser.max_steps * jnp.where(search.exact, 2, 1)
+        usual = minimiser.max_steps * jnp.where(search.exact, 2, 1)
+        limit = jnp.where(is_last, minimiser.last_steps, usual)
         done = (next_gain <= target) | stalled | hopeless | (n_steps >= limit)
         there = arrived(Trial(params, model, step, next_gain, n_steps))
         # The Hessian takes over at the same point, evaluated anew.
@@ -194,7 +203,7 @@ def descend(
         step=jnp.zeros_like(start),
         gain=jnp.zeros(()),
         damping=jnp.zeros(()),
-        exact=no,
+        exact=is_last,
         n_cut=jnp.zeros((), int),
         is_cut=no,
         n_steps=jnp.zeros((), int),

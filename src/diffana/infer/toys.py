@@ -207,7 +207,9 @@ def _distribution(
     on_chunk: Callable[[int], None],
 ) -> Float[np.ndarray, " toy"]:
     """Certified values of the statistic in pseudo-experiments drawn at `params`."""
-    settings = Minimiser(n_directions=0) if minimiser is None else minimiser
+    # A single hard fit would make all others of its chunk wait.
+    usual = Minimiser(n_directions=0, last_steps=0)
+    settings = usual if minimiser is None else minimiser
     lower = likelihood.parameters.lower[likelihood.parameters.poi_index]
     # q~_mu needs a fit without signal only where the best fit can be negative.
     negative = statistic == "qmu_tilde" and bool(lower < 0)

@@ -5,7 +5,9 @@ parameter name, under the names of pyhf and cabinetry. There is no number that d
 on a fit without certificate: such a fit raises.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, Literal
 
 import jax
@@ -153,6 +155,91 @@ def cls(
         "CLs_obs": float(test.CLs_obs),
         "CLs_exp": np.asarray(test.CLs_exp).tolist(),
     }
+
+
+def toy_cls(
+    workspace: Published,
+    *,
+    poi_test: float,
+    bounded: bool,
+    n_toys: int,
+    seed: int,
+    on_chunk: Callable[[int], None] = lambda n_done: None,
+) -> dict[str, Any]:
+    """CLs of one signal strength from pseudo-experiments.
+
+    Args:
+        workspace: the workspace.
+        poi_test: as in `cls`.
+        bounded: as in `cls`.
+        n_toys: pseudo-experiments under each of the two hypotheses.
+        seed: of the pseudo-experiments.
+        on_chunk: called with the number of pseudo-experiments done.
+
+    Raises:
+        SpecificationError: as `cls`.
+        FitError: if a fit to the data, or more than 1 % of the fits to
+            pseudo-experiments, are not certified.
+    """
+    check_tested(workspace, poi_test)
+    _check_observed(workspace, poi_test)
+    test = infer.toy_hypotest(
+        workspace.model,
+        workspace.data,
+        poi_test,
+        n_toys=n_toys,
+        seed=seed,
+        bounded=bounded,
+        on_chunk=on_chunk,
+    )
+    return {
+        "CLs_obs": test.CLs_obs.value,
+        "CLs_exp": test.CLs_exp.tolist(),
+        "CLs_obs_error": test.CLs_obs.error,
+        "n_toys": n_toys,
+        "n_failed": test.n_failed,
+        "seed": seed,
+    }
+
+
+def toy_significance(
+    workspace: Published,
+    *,
+    n_toys: int,
+    seed: int,
+    on_chunk: Callable[[int], None] = lambda n_done: None,
+) -> dict[str, Any]:
+    """Discovery p-value and significance from pseudo-experiments, observed only.
+
+    Arguments and errors are those of `toy_cls`.
+    """
+    check_value(workspace, workspace.poi, 0.0)
+    _check_observed(workspace, 0.0)
+    test = infer.toy_discovery(
+        workspace.model, workspace.data, n_toys=n_toys, seed=seed, on_chunk=on_chunk
+    )
+    p0 = test.p0.value
+    return {
+        "p0": p0,
+        "significance": -NormalDist().inv_cdf(p0) if 0 < p0 < 1 else math.nan,
+        "p0_error": test.p0.error,
+        "n_toys": n_toys,
+        "n_failed": test.n_failed,
+        "seed": seed,
+    }
+
+
+def _check_observed(workspace: Published, poi_test: float) -> None:
+    """Refuse data whose fits cannot generate pseudo-experiments."""
+    found = infer.profile(workspace.model, workspace.data, poi_test, throw=False)
+    poi = workspace.poi
+    check_fits(
+        {
+            f"the fit with {poi} free": found.free,
+            f"the fit at {poi} = {poi_test:g}": found.conditional,
+            f"the fit at {poi} = 0": found.background,
+        }
+    )
 
 
 def significance(workspace: Published) -> dict[str, Any]:

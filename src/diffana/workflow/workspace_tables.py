@@ -55,13 +55,19 @@ def fit(result: Mapping[str, Any]) -> RenderableType:
 
 def cls(result: Mapping[str, Any], *, poi: str, poi_test: float) -> RenderableType:
     """Observed and expected CLs."""
-    return _observed_and_expected(
+    table = _observed_and_expected(
         f"CLs at {poi} = {poi_test:g}", {"": (result["CLs_obs"], result["CLs_exp"])}
     )
+    return Group(table, *_toys(result, "CLs_obs"))
 
 
 def significance(result: Mapping[str, Any]) -> RenderableType:
-    """Observed and expected discovery p-value."""
+    """Observed and expected discovery p-value; only observed by pseudo-experiments."""
+    if "p0_exp" not in result:
+        table = _table("discovery", "observed")
+        table.add_row("p0", _number(result["p0"]))
+        table.add_row("significance [σ]", _number(result["significance"]))
+        return Group(table, *_toys(result, "p0"))
     return _observed_and_expected(
         "discovery",
         {
@@ -69,6 +75,19 @@ def significance(result: Mapping[str, Any]) -> RenderableType:
             "significance [σ]": (result["significance"], result["significance_exp"]),
         },
     )
+
+
+def _toys(result: Mapping[str, Any], key: str) -> list[RenderableType]:
+    """How well pseudo-experiments know a p-value; nothing for asymptotic results."""
+    if "n_toys" not in result:
+        return []
+    failed = f", {result['n_failed']} without certified fit" * bool(result["n_failed"])
+    return [
+        Text(
+            f"± {_number(result[f'{key}_error'])} by {result['n_toys']} "
+            f"pseudo-experiments per hypothesis, seed {result['seed']}{failed}"
+        )
+    ]
 
 
 def limit(result: Mapping[str, Any]) -> RenderableType:
