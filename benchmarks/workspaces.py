@@ -9,6 +9,9 @@ the first call with compilation, the median of the others in wall and CPU second
 the peak memory of the process. `--cold` adds the shell commands `diffana cls` and
 `pyhf cls`, started anew each time (median of 3). `--toys N` compares pseudo-experiments
 instead, pyhf with a hundredth of the number, whose time is scaled up.
+
+Without `--toys` JAX gets one thread (`PJRT_NPROC=1`), unless the variable is set: the
+arrays are small, and sharing them among threads costs both JAX contenders time.
 """
 
 import argparse
@@ -111,9 +114,15 @@ def measured(contender, path, poi_test, repeats, n_toys, timeout):
     command = [sys.executable, __file__, "--worker", contender, str(path)]
     command += ["--poi-test", str(poi_test), "--repeats", str(repeats)]
     command += ["--toys", str(n_toys)]
+    threads = {} if n_toys else {"PJRT_NPROC": "1"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=True
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=True,
+            env=threads | os.environ,
         )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         reason = str(getattr(error, "stderr", "") or error).strip().splitlines()

@@ -52,24 +52,37 @@ class Place(eqx.Module):
     result: RESULTS
 
 
-class Job(NamedTuple):
-    """One search of one fit.
+class Start(NamedTuple):
+    """Where a search of a fit begins.
 
     Attributes:
-        fit: which fit.
-        origin: row of the table of origins at which it starts: the initial parameters,
-            the best points so far of all fits, the given partners.
-        direction: which of the best measured interpolated parameters is varied.
-        offset: by how much, around its initial value; nan if none is varied.
+        origin: row of the table of origins: the initial parameters, the best points so
+            far of all fits, the given partners.
+        direction: which of the best measured interpolated parameters is varied around
+            the best point.
+        offset: to which value, relative to its initial one; nan if none is varied.
         is_last: whether it is the last descent of the fit, which ends at once if the
             fit is certified.
     """
 
-    fit: int | Int[Array, "..."]
     origin: int | Int[Array, "..."]
     direction: int | Int[Array, "..."] = 0
     offset: float | Float[Array, "..."] = np.nan
     is_last: bool | Bool[Array, "..."] = False
+
+
+class Round(NamedTuple):
+    """Searches of one fit, one after the other.
+
+    Attributes:
+        fit: which fit.
+        starts: where they begin, filled up at the end.
+        n_starts: how many of them count.
+    """
+
+    fit: Int[Array, "*round"]
+    starts: Start
+    n_starts: Int[Array, "*round"]
 
 
 def locate(
@@ -106,7 +119,7 @@ def locate(
         [parameters.index(name) for name in parameters.interpolated], int
     )
     n_directions = min(len(candidates), minimiser.n_directions)
-    jobs = _jobs(asimov_of, len(partners), n_directions, minimiser)
+    rounds = _rounds(asimov_of, len(partners), n_directions, minimiser)
 
     def problem_of(fit: int | Int[Array, ""], places: Place) -> Problem:
         of_fit = data
@@ -128,44 +141,54 @@ def locate(
     reach = jnp.full(n_par, jnp.inf).at[candidates].set(minimiser.reach)
 
     def start_of(
-        job: Job, problem: Problem, places: Place
+        start: Start,
+        problem: Problem,
+        origins: Float[Array, "origin par"],
+        best: Place,
     ) -> tuple[Float[Array, " par"], Int[Array, ""]]:
         """Where the search begins, and the parameter that is varied for it, or -1."""
-        origins = jnp.concatenate([parameters.inits[None], places.params, partners])
-        origin = origins[job.origin]
+        origin = origins[start.origin]
         # A fit that found nothing has no point to lend.
-        start = jnp.where(jnp.all(jnp.isfinite(origin)), origin, parameters.inits)
+        point = jnp.where(jnp.all(jnp.isfinite(origin)), origin, parameters.inits)
         varied = jnp.array(-1)
         if n_directions:
-            best = take(places, job.fit)
-            direction = best.directions[job.direction]
-            shift = parameters.inits[direction] + job.offset - best.params[direction]
-            along = best.params + shift * best.tangents[job.direction]
+            direction = best.directions[start.direction]
+            shift = parameters.inits[direction] + start.offset - best.params[direction]
+            along = best.params + shift * best.tangents[start.direction]
             # A fit that found nothing has nothing to be varied either.
             varies = jnp.all(jnp.isfinite(along))
-            start = jnp.where(varies, along, start)
+            point = jnp.where(varies, along, point)
             varied = jnp.where(varies, direction, -1)
-        return problem.admit(start), varied
+        return problem.admit(point), varied
 
-    def run(places: Place, job: Job) -> tuple[Place, None]:
-        best = take(places, job.fit)
-        problem = problem_of(job.fit, places)
-        start, varied = start_of(job, problem, places)
-        found, is_new = _search(
-            problem,
-            start,
-            varied,
-            reach,
-            best,
-            jnp.asarray(candidates),
-            minimiser,
-            is_last=jnp.asarray(job.is_last),
+    def run(places: Place, round_: Round) -> tuple[Place, None]:
+        fit, own = round_.fit, 1 + round_.fit
+        problem = problem_of(fit, places)
+        origins = jnp.concatenate([parameters.inits[None], places.params, partners])
+
+        def search(state: tuple[Int[Array, ""], Place]) -> tuple[Array, Place]:
+            number, best = state
+            start = take(round_.starts, number)
+            point, varied = start_of(
+                start, problem, origins.at[own].set(best.params), best
+            )
+            found = _search(
+                problem,
+                point,
+                varied,
+                reach,
+                best,
+                jnp.asarray(candidates),
+                minimiser,
+                is_last=jnp.asarray(start.is_last),
+            )
+            return number + 1, found
+
+        first = (jnp.zeros((), int), take(places, fit))
+        _, best = jax.lax.while_loop(
+            lambda state: state[0] < round_.n_starts, search, first
         )
-        merged = _merge(best, found, is_new)
-        updated = jax.tree.map(
-            lambda rows, row: rows.at[job.fit].set(row), places, merged
-        )
-        return updated, None
+        return jax.tree.map(lambda rows, row: rows.at[fit].set(row), places, best), None
 
     nothing = Place(
         params=jnp.full((n_fits, n_par), jnp.nan),
@@ -182,7 +205,7 @@ def locate(
             lambda code: jnp.broadcast_to(code, (n_fits,)), RESULTS.non_finite
         ),
     )
-    places, _ = jax.lax.scan(run, nothing, jobs)
+    places, _ = jax.lax.scan(run, nothing, rounds)
     return places
 
 
@@ -191,44 +214,61 @@ def take(tree: PyTree, index: Int[Array, ""] | int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def _jobs(
+def _rounds(
     asimov_of: Sequence[int | None],
     n_partners: int,
     n_directions: int,
     minimiser: Minimiser,
-) -> Job:
-    """All searches in their order, as one array for each field."""
+) -> Round:
+    """All rounds in their order, as one array for each field."""
     n_fits = len(asimov_of)
     initial, partners = 0, range(1 + n_fits, 1 + n_fits + n_partners)
     given = [initial, *partners]
     first_origin = partners[0] if n_partners else initial
+    rounds: list[tuple[int, list[Start]]] = []
 
     def best_of(fit: int) -> int:
         return 1 + fit
 
-    def of_family(family: Sequence[int], opening: Sequence[int]) -> list[Job]:
+    def add_family(family: Sequence[int], opening: Sequence[int]) -> None:
         """Every fit once, then all again from what the others found, and around."""
-        jobs = [Job(*pair) for pair in zip(family, opening, strict=True)]
-        for fit, opened in zip(family, opening, strict=True):
+        opened = dict(zip(family, opening, strict=True))
+        rounds.extend((fit, [Start(origin)]) for fit, origin in opened.items())
+        for fit, origin in opened.items():
             others = [best_of(other) for other in family if other != fit]
-            origins = [o for o in (*others, *given) if o != opened]
-            jobs += [Job(fit, origin) for origin in origins]
-            jobs += [
-                Job(fit, best_of(fit), direction, offset)
+            starts = [Start(o) for o in (*others, *given) if o != origin]
+            starts += [
+                Start(best_of(fit), direction, offset)
                 for direction in range(n_directions)
                 for offset in minimiser.offsets
             ]
-        if minimiser.last_steps:
-            jobs += [Job(fit, best_of(fit), is_last=True) for fit in family]
-        return jobs
+            if minimiser.last_steps:
+                starts.append(Start(best_of(fit), is_last=True))
+            rounds.append((fit, starts))
 
     observed = [f for f, source in enumerate(asimov_of) if source is None]
-    opening = [first_origin] + [best_of(observed[0])] * (len(observed) - 1)
-    jobs = of_family(observed, opening)
+    add_family(observed, [first_origin] + [best_of(observed[0])] * (len(observed) - 1))
     for fit, source in enumerate(asimov_of):
         if source is not None:
-            jobs += of_family([fit], [best_of(source)])
-    return Job(*(jnp.asarray(column) for column in zip(*jobs, strict=True)))
+            add_family([fit], [best_of(source)])
+    longest = max(len(starts) for _, starts in rounds)
+    table = [
+        starts + [Start(initial)] * (longest - len(starts)) for _, starts in rounds
+    ]
+    return Round(
+        fit=jnp.array([fit for fit, _ in rounds]),
+        starts=Start(
+            origin=_column(table, "origin"),
+            direction=_column(table, "direction"),
+            offset=_column(table, "offset"),
+            is_last=_column(table, "is_last"),
+        ),
+        n_starts=jnp.array([len(starts) for _, starts in rounds]),
+    )
+
+
+def _column(table: Sequence[Sequence[Start]], field: str) -> Array:
+    return jnp.array([[getattr(start, field) for start in row] for row in table])
 
 
 def _search(
@@ -241,8 +281,8 @@ def _search(
     minimiser: Minimiser,
     *,
     is_last: Bool[Array, ""],
-) -> tuple[Place, Bool[Array, ""]]:
-    """Where the search from `start` ends, and whether that is a place of its own."""
+) -> Place:
+    """The better of `best` and where the search from `start` ends."""
     trusted = best.result == RESULTS.successful
     positions = jnp.arange(start.size)
     pinned = positions == varied
@@ -264,13 +304,11 @@ def _search(
 
     last = is_last & ~trusted
     search = descend(problem, start, pinned, reach, minimiser, arrived, is_last=last)
-    known = search.known
-    found = jax.lax.cond(
-        known,
+    return jax.lax.cond(
+        search.known,
         lambda: best,
-        lambda: _certify(problem, search, candidates, minimiser),
+        lambda: _merge(best, _certify(problem, search, candidates, minimiser)),
     )
-    return found, ~known
 
 
 def _follows_parabola(
@@ -347,8 +385,8 @@ def _certify(
     )
 
 
-def _merge(best: Place, found: Place, is_new: Bool[Array, ""]) -> Place:
-    """The better of two places of one fit."""
+def _merge(best: Place, found: Place) -> Place:
+    """The better of two distinct places of one fit."""
     # A search that got lower without being certified disproves the certified one, so
     # certification decides only between values that are equal to rounding.
     rounding = 1e-9 * (1.0 + jnp.abs(best.value))
@@ -357,7 +395,7 @@ def _merge(best: Place, found: Place, is_new: Bool[Array, ""]) -> Place:
     lower = found.value < best.value - rounding
     tied = found.value <= best.value + rounding
     better = jnp.isinf(best.value) | lower | (tied & certified & ~was_certified)
-    competes = is_new & certified & was_certified
+    competes = certified & was_certified
     loser = jnp.where(better, best.value, found.value)
     next_value = jnp.minimum(best.next_value, jnp.where(competes, loser, jnp.inf))
     winner = jax.tree.map(lambda a, b: jnp.where(better, a, b), found, best)

@@ -38,8 +38,16 @@ class Quadratic(eqx.Module):
     def times(self, vector: Float[Array, " par"]) -> Float[Array, " par"]:
         """Second derivative times `vector`."""
         rows, weight = self.expansion.rows, self.expansion.weight
-        curved = self.expansion.diagonal * vector + rows.T @ (weight * (rows @ vector))
-        return curved + self.expansion.bend @ vector
+        bent = jax.lax.cond(
+            self.exact,
+            lambda: self.expansion.bend @ vector,
+            lambda: jnp.zeros_like(vector),
+        )
+        return (
+            self.expansion.diagonal * vector
+            + rows.T @ (weight * (rows @ vector))
+            + bent
+        )
 
     def solve(
         self,
@@ -132,7 +140,7 @@ def box_step(
 
     Primal-dual active set method: parameters that leave the box are held on its faces
     and the rest is solved again; those on a face that the model pulls back inside are
-    let go. If the faces still change after ten rounds, nothing is let go any more, so
+    let go. If the faces still change after five rounds, nothing is let go any more, so
     that the method ends.
 
     Args:
@@ -160,7 +168,7 @@ def box_step(
         rest = model.solve(-gradient - times(held), inside, damping)
         step = jnp.where(inside, rest, held)
         pull = -(gradient + times(step))
-        stay = n_rounds >= 10
+        stay = n_rounds >= 5
         next_below = free & ((step < lower) | (below & ((pull < 0) | stay)))
         next_above = free & ((step > upper) | (above & ((pull > 0) | stay)))
         changed = jnp.any((next_below != below) | (next_above != above))

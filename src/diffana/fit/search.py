@@ -117,7 +117,7 @@ def descend(
         problem: what is minimised.
         start: first point, within the bounds.
         pinned: parameters that the first step leaves where they are.
-        reach: longest step of each parameter at first. Once three steps in a row are
+        reach: longest step of each parameter at first. Once two steps in a row are
             cut to it and turn out as predicted, it doubles with every further one.
         minimiser: settings of the search.
         arrived: whether a point is where nothing new can be found.
@@ -164,7 +164,7 @@ def descend(
         as_predicted = accept & well_modelled
         n_cut = jnp.where(usable & ~as_predicted, 0, search.n_cut)
         n_cut = n_cut + (usable & as_predicted & search.is_cut)
-        stride = reach * 2.0 ** jnp.maximum(n_cut - 2, 0)
+        stride = reach * 2.0 ** jnp.maximum(n_cut - 1, 0)
         part = 1.0 / jnp.max(jnp.abs(step) / stride, initial=1.0)
 
         target = jnp.where(search.exact, minimiser.target_edm, minimiser.near_edm)

@@ -64,7 +64,7 @@ def rates_and_derivatives(
     rates, jacobian = _rates_and_jacobian(parts, layout)
 
     def bend():
-        return _weighted_bend(parts, layout, params, weight(rates))
+        return _weighted_bend(templates, parts, layout, params, weight(rates))
 
     def no_bend():
         return jnp.zeros((params.size, params.size))
@@ -95,6 +95,7 @@ def _rates_and_jacobian(
 
 
 def _weighted_bend(
+    templates: Templates,
     parts: "_Parts",
     layout: Layout,
     params: Float[Array, " par"],
@@ -134,14 +135,20 @@ def _weighted_bend(
         .at[layout.histosys_par[:, None] + 1, layout.cell_factors[layout.histosys_cell]]
         .add(parts.shift.slope[:, None] * shift_leave[layout.histosys_cell])
     )
+    shift_bend = _second_derivative(
+        _shift_of(templates, layout), params[layout.histosys_par]
+    )
+    norm_bend = _second_derivative(
+        _norm_of(templates, layout), params[layout.normsys_par]
+    )
     norm_slope = safe_divide(parts.norm.slope, parts.norm.value)
-    log_bend = safe_divide(parts.norm.bend, parts.norm.value) - norm_slope**2
+    log_bend = safe_divide(norm_bend, parts.norm.value) - norm_slope**2
     row_pairs = leave_two_out(parts.row_gathered) * by_plain[:, None, None]
     cell_pairs = leave_two_out(parts.cell_gathered) * by_cell[:, None, None]
     whole = (
         (half + half.T)
         .at[layout.histosys_par + 1, layout.histosys_par + 1]
-        .add(parts.shift.bend * by_shift[layout.histosys_cell])
+        .add(shift_bend * by_shift[layout.histosys_cell])
         .at[layout.normsys_par + 1, layout.normsys_par + 1]
         .add(log_bend * (by_row * scale)[layout.normsys_row])
         .at[layout.row_factors[:, :, None], layout.row_factors[:, None, :]]
@@ -187,31 +194,50 @@ def leave_two_out(
 
 
 class _Morph(NamedTuple):
-    """Interpolation of each entry, and its derivatives in its own α."""
+    """Interpolation of each entry, and its derivative in its own α."""
 
     value: Float[Array, " entry"]
     slope: Float[Array, " entry"]
-    bend: Float[Array, " entry"]
 
     @classmethod
     def at(
         cls, function: Callable[[Array], Array], alpha: Float[Array, " entry"]
     ) -> "_Morph":
-        ones = jnp.ones_like(alpha)
-
-        def with_slope(alpha):
-            return jax.jvp(function, (alpha,), (ones,))
-
-        (value, slope), (_, bend) = jax.jvp(with_slope, (alpha,), (ones,))
-        return cls(value, slope, bend)
+        return cls(*jax.jvp(function, (alpha,), (jnp.ones_like(alpha),)))
 
     @classmethod
     def value_of(
         cls, function: Callable[[Array], Array], alpha: Float[Array, " entry"]
     ) -> "_Morph":
-        """Without the derivatives, which take long to trace."""
-        nothing = jnp.zeros_like(alpha)
-        return cls(function(alpha), nothing, nothing)
+        """Without the derivative, which takes long to trace."""
+        return cls(function(alpha), jnp.zeros_like(alpha))
+
+
+def _second_derivative(
+    function: Callable[[Array], Array], alpha: Float[Array, " entry"]
+) -> Float[Array, " entry"]:
+    return _Morph.at(lambda alpha: _Morph.at(function, alpha).slope, alpha).slope
+
+
+def _shift_of(templates: Templates, layout: Layout) -> Callable[[Array], Array]:
+    """The difference that each `histosys` entry adds, as a function of its own α."""
+
+    def shift(alpha):
+        nominal = templates.nominal[layout.histosys_cell]
+        return layout.histosys_code(
+            alpha, templates.histosys_lo, nominal, templates.histosys_hi
+        )
+
+    return shift
+
+
+def _norm_of(templates: Templates, layout: Layout) -> Callable[[Array], Array]:
+    """The factor of each `normsys` entry, as a function of its own α."""
+
+    def norm(alpha):
+        return layout.normsys_code(alpha, templates.normsys_lo, templates.normsys_hi)
+
+    return norm
 
 
 class _Parts(NamedTuple):
@@ -234,19 +260,8 @@ class _Parts(NamedTuple):
         params: Float[Array, " par"],
         morph: Callable[..., _Morph] = _Morph.at,
     ) -> "_Parts":
-        def shift_of(alpha):
-            nominal = templates.nominal[layout.histosys_cell]
-            return layout.histosys_code(
-                alpha, templates.histosys_lo, nominal, templates.histosys_hi
-            )
-
-        def norm_of(alpha):
-            return layout.normsys_code(
-                alpha, templates.normsys_lo, templates.normsys_hi
-            )
-
-        shift = morph(shift_of, params[layout.histosys_par])
-        norm = morph(norm_of, params[layout.normsys_par])
+        shift = morph(_shift_of(templates, layout), params[layout.histosys_par])
+        norm = morph(_norm_of(templates, layout), params[layout.normsys_par])
         padded = jnp.concatenate([jnp.ones(1), params])
         norm_scale = product(
             jnp.concatenate([jnp.ones(1), norm.value])[layout.row_normsys]
