@@ -44,12 +44,13 @@ class Published(NamedTuple):
         Raises:
             SpecificationError: if the measurement has none.
         """
-        if self.model.parameters.poi is None:
+        poi = self.model.layout.parameters.poi
+        if poi is None:
             raise SpecificationError(
                 f"{self.origin}: measurement {self.measurement!r} has no parameter of "
                 "interest"
             )
-        return self.model.parameters.poi
+        return poi
 
 
 def publish(

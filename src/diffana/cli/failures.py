@@ -19,13 +19,20 @@ class NoResult(click.ClickException):
 
 
 @contextlib.contextmanager
-def statistics() -> Iterator[None]:
-    """float64 for everything inside, and one line for what the user can mend."""
+def statistics(*, brief: bool = False) -> Iterator[None]:
+    """float64 for everything inside, and one line for what the user can mend.
+
+    Args:
+        brief: whether compiling takes longer than running, so that less of the former
+            ends sooner.
+    """
     import jax
 
     from diffana.errors import DiffanaError, FitError
 
     jax.config.update("jax_enable_x64", True)  # noqa: FBT003
+    if brief:
+        jax.config.update("jax_disable_most_optimizations", True)  # noqa: FBT003
     try:
         yield
     except FitError as error:

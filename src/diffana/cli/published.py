@@ -21,6 +21,17 @@ def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
 
     The command receives a function that builds the workspace, and its `Report`.
     """
+    return _with_workspace(command, few_fits=False)
+
+
+def _with_few_fits(command: Callable[..., None]) -> Callable[..., None]:
+    """`_on_workspace` for a command whose fits take less time than compiling them."""
+    return _with_workspace(command, few_fits=True)
+
+
+def _with_workspace(
+    command: Callable[..., None], *, few_fits: bool
+) -> Callable[..., None]:
 
     @click.argument("workspace", type=JsonFile(), default="-")
     @click.option(
@@ -63,7 +74,8 @@ def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
                 )
             return read
 
-        with statistics():
+        brief = few_fits and options.get("calctype") != "toybased"
+        with statistics(brief=brief):
             command(published, report=Report(as_json, output_file), **options)
 
     return wrapped
@@ -124,7 +136,7 @@ def _plot(what: str) -> Callable[..., Any]:
 
 
 @click.command()
-@_on_workspace
+@_with_few_fits
 @click.option(
     "--fix",
     type=Assignment(),
@@ -163,7 +175,7 @@ def fit(
 
 
 @click.command()
-@_on_workspace
+@_with_few_fits
 @_poi_test
 @_test_stat
 @_calctype
@@ -197,7 +209,7 @@ def cls(
 
 
 @click.command()
-@_on_workspace
+@_with_few_fits
 @_calctype
 def significance(
     published: "Callable[[], Published]",

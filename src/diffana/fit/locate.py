@@ -291,9 +291,12 @@ def _search(
         """Whether a point a standard deviation away or less has its minimum there."""
         shift = at.params - best.params
         end = shift + jnp.where(jnp.isnan(at.gain), 0.0, at.step)
-        # Two ends closer than a tenth of a standard deviation are one minimum.
-        return (shift @ at.model.times(shift) <= 2.0) & (
-            end @ at.model.times(end) <= 2 * 0.1**2
+        # Two ends closer than a tenth of a standard deviation are one minimum, unless
+        # a lower point between them says otherwise.
+        return (
+            (shift @ at.model.times(shift) <= 2.0)
+            & (end @ at.model.times(end) <= 2 * 0.1**2)
+            & (at.model.expansion.value >= best.value - _rounding(best.value))
         )
 
     def arrived(at: Trial) -> Bool[Array, ""]:
@@ -389,7 +392,7 @@ def _merge(best: Place, found: Place) -> Place:
     """The better of two distinct places of one fit."""
     # A search that got lower without being certified disproves the certified one, so
     # certification decides only between values that are equal to rounding.
-    rounding = 1e-9 * (1.0 + jnp.abs(best.value))
+    rounding = _rounding(best.value)
     certified = found.result == RESULTS.successful
     was_certified = best.result == RESULTS.successful
     lower = found.value < best.value - rounding
@@ -400,3 +403,8 @@ def _merge(best: Place, found: Place) -> Place:
     next_value = jnp.minimum(best.next_value, jnp.where(competes, loser, jnp.inf))
     winner = jax.tree.map(lambda a, b: jnp.where(better, a, b), found, best)
     return eqx.tree_at(lambda place: place.next_value, winner, next_value)
+
+
+def _rounding(value: Scalar) -> Scalar:
+    """Difference below which two values of twice_nll count as equal."""
+    return 1e-9 * (1.0 + jnp.abs(value))

@@ -19,8 +19,10 @@ def check_value(workspace: Published, name: str, value: float) -> None:
         SpecificationError: naming the parameter.
     """
     index = position(workspace, name)
-    parameters = workspace.model.parameters
-    lower, upper = float(parameters.lower[index]), float(parameters.upper[index])
+    # Names and bounds are those of the layout: nothing has to be compiled for them.
+    parameters = workspace.model.layout.parameters
+    lower = float(np.asarray(parameters.lower)[index])
+    upper = float(np.asarray(parameters.upper)[index])
     if not lower <= value <= upper:
         raise SpecificationError(
             f"{workspace.origin}: parameter {name!r}: {value:g} is outside its bounds "
@@ -60,7 +62,7 @@ def position(workspace: Published, name: str) -> int:
     Raises:
         SpecificationError: if there is none, with names that resemble it.
     """
-    names = workspace.model.parameters.names
+    names = workspace.model.layout.parameters.names
     if name in names:
         return names.index(name)
     components = [one for one in names if one.startswith(f"{name}[")]
