@@ -305,6 +305,18 @@ def test_significance_by_pseudo_experiments():
     assert got["significance"] == pytest.approx(-scipy.stats.norm.ppf(got["p0"]))
 
 
+def test_a_ranking_for_a_strength_at_its_bound_says_so():
+    deficit = copy.deepcopy(WORKSPACE)
+    deficit["observations"][0]["data"] = [40.0, 45.0]
+    write("deficit", deficit)
+    done = invoke("ranking", "deficit.json", "--measurement", "first")
+    assert done.exit_code == 0
+    assert "mu is at its bound 0 and does not move" in done.stderr
+    got = json.loads(done.stdout)
+    assert got["poi_at_bound"]
+    assert set(got["postfit_up"].values()) == {0.0}
+
+
 @pytest.mark.slow
 def test_limits_are_where_CLs_of_pyhf_is_the_level(precise, folder):
     model, data = pyhf_model()

@@ -290,6 +290,12 @@ def ranking(
     from diffana.workflow import profiles
 
     result = profiles.ranking(published(), refit=refit)
+    if result["poi_at_bound"]:
+        click.echo(
+            f"{result['poi']} is at its bound {result['poi_bestfit']:g} and does not "
+            "move with the other parameters",
+            err=True,
+        )
     if plot is not None:
         _figures().ranking(plot, result, top=top)
     report(result, lambda: _tables().ranking(result, top=top))

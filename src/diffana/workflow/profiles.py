@@ -28,7 +28,9 @@ def ranking(workspace: Published, *, refit: bool = False) -> dict[str, Any]:
 
     Returns:
         Dictionaries by parameter name, all in the order of `labels`; nan where there is
-        no pull or impact because the parameter has no constraint or is held.
+        no pull or impact because the parameter has no constraint or is held. Where the
+        parameter of interest is at a bound (`poi_at_bound`) it does not move, and all
+        impacts from the covariance are zero.
 
     Raises:
         SpecificationError: if there is no parameter of interest.
@@ -45,6 +47,7 @@ def ranking(workspace: Published, *, refit: bool = False) -> dict[str, Any]:
     return {
         "poi": poi,
         "poi_bestfit": float(found.fit.bestfit[index]),
+        "poi_at_bound": bool(found.fit.at_bound[index]),
         "labels": names,
         **{
             column: by_name(names, np.asarray(getattr(found, column))[order])
