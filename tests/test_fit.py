@@ -207,7 +207,7 @@ def test_nan_template_is_refused_and_named(model):
 
 
 def test_unconverged_fit_gives_neither_number_nor_gradient(model):
-    lazy = Minimiser(max_steps=1, n_directions=0)
+    lazy = Minimiser(max_steps=1, n_directions=0, last_steps=0)
 
     def best(nominal):
         changed = eqx.tree_at(lambda m: m.nominal, model, nominal)
@@ -219,6 +219,26 @@ def test_unconverged_fit_gives_neither_number_nor_gradient(model):
     for quantity in (lambda r: r.best_twice_nll, lambda r: r.bestfit[1]):
         slope = jax.grad(lambda nominal, q=quantity: q(best(nominal)))(model.nominal)
         assert np.all(np.isnan(slope))
+
+
+def test_a_last_descent_certifies_what_no_start_could(model):
+    data = bimodal_free(model)
+    lazy = Minimiser(max_steps=1, n_directions=0)
+    assert fit(model, data, minimiser=lazy).n_steps > 2
+    want = brute_force_free_minimum(model, data)
+    # Fits are good to 1e-10 in twice_nll; the polished grid is to 1e-7.
+    found = fit(model, data, minimiser=lazy).best_twice_nll
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def brute_force_free_minimum(model, data):
+    """Lowest minimum along alpha on a fine grid of mu, polished by a parabola."""
+    mus = np.linspace(0.4, 1.1, 36)
+    values = np.array([brute_force_minimum(model, mu, data) for mu in mus])
+    at = np.argmin(values)
+    coefficients = np.polyfit(mus[at - 3 : at + 4], values[at - 3 : at + 4], 4)
+    fine = np.linspace(mus[at - 2], mus[at + 2], 10_001)
+    return np.polyval(coefficients, fine).min()
 
 
 def test_fits_together_never_leave_the_free_fit_above_a_conditional_one():

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pyhf.cli import cli as pyhf_cli
 
 import tiny
-from diffana import runs
+from diffana import assemble, runs
 from diffana.cli import main
 from diffana.histfactory import modifier_settings
 from diffana.histfactory.judge import judge
@@ -136,15 +136,16 @@ def test_observed_events_fill_the_observations(tmp_path):
         }
     ]
     document["Observables"] = None
-    prepared = prepare(tiny.parsed(document))
+    config = tiny.parsed(document)
+    prepared, structure = prepare(config), assemble.structure(config)
     (observed,) = prepared.observed
     assert observed.sample == "data"
     hard = prepared.analysis.hard
     likelihood = hard(prepared.test)
-    data = _observations(hard, likelihood, prepared.observed)
+    data = _observations(hard, likelihood, prepared.observed, structure)
     np.testing.assert_array_equal(data[:3], [0, 1, 2])
     np.testing.assert_array_equal(data[3:], likelihood.auxdata)
-    asimov = _observations(hard, likelihood, ())
+    asimov = _observations(hard, likelihood, (), structure)
     np.testing.assert_allclose(asimov[:3].sum(), 100, rtol=0.2)
 
 
