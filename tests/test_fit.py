@@ -232,7 +232,7 @@ def test_a_last_descent_certifies_what_no_start_could(model):
 
 
 def brute_force_free_minimum(model, data):
-    """Lowest minimum along alpha on a fine grid of mu, polished by a parabola."""
+    """Lowest minimum along alpha on a fine grid of mu, polished by a quartic."""
     mus = np.linspace(0.4, 1.1, 36)
     values = np.array([brute_force_minimum(model, mu, data) for mu in mus])
     at = np.argmin(values)

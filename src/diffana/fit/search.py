@@ -33,10 +33,9 @@ class Minimiser(eqx.Module):
             from the nearest minimum to a farther one.
         n_directions: how many interpolated nuisance parameters, the best measured ones
             first, are varied to make further starts.
-        last_steps: largest number of trial points of that last descent; 0 leaves it
-            out.
         offsets: values given to each of these in turn, in its own unit, around its
             initial value.
+        last_steps: largest number of trial points of the last descent; 0 leaves it out.
     """
 
     max_steps: int = eqx.field(static=True, default=200)
@@ -45,8 +44,8 @@ class Minimiser(eqx.Module):
     certified_edm: float = eqx.field(static=True, default=1e-10)
     reach: float = eqx.field(static=True, default=0.5)
     n_directions: int = eqx.field(static=True, default=2)
-    last_steps: int = eqx.field(static=True, default=4000)
     offsets: tuple[float, ...] = eqx.field(static=True, default=(-2.0, -1.0, 1.0, 2.0))
+    last_steps: int = eqx.field(static=True, default=4000)
 
 
 class Search(eqx.Module):
