@@ -32,7 +32,6 @@ def _with_few_fits(command: Callable[..., None]) -> Callable[..., None]:
 def _with_workspace(
     command: Callable[..., None], *, few_fits: bool
 ) -> Callable[..., None]:
-
     @click.argument("workspace", type=JsonFile(), default="-")
     @click.option(
         "-p",
