@@ -1,11 +1,9 @@
 """Losses against closed forms, pyhf's numbers and a scan of the likelihood.
 
-Every model with fits has five bins and the same two uncertainties, so that one compiled
-program serves all of them. A bin without signal and without uncertainty has no
-influence and fills up models with fewer bins; an uncertainty of zero is none.
+Every model with fits is one of five bins, so that one compiled program serves all.
 """
 
-from typing import NamedTuple
+from collections import Counter
 
 import equinox as eqx
 import jax
@@ -13,124 +11,49 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
+from jax.extend.core import jaxprs_in_params
 from scipy import optimize, special, stats
 
 from diffana.errors import RESULTS
-from diffana.histfactory import from_model, from_workspace
+from diffana.histfactory import from_workspace
 from diffana.losses import (
     P0,
     AsimovSignificance,
     BinaryCrossEntropy,
     Cls,
+    Constraint,
     EmptyBins,
+    Gaussianity,
+    GeneralisedVariance,
     Hypotheses,
+    IntervalLength,
     LogGeneralisedVariance,
+    Needs,
+    Pulls,
     Scores,
     SigmaMu,
     Significance,
     TotalVariance,
+    UpperLimit,
     WeightedSum,
     asimov_tests,
+    evaluate_all,
 )
+from five_bins import CELLS, FLAT, Yields, binned, filled, specification, templates
 from gaussian import Gaussian
+from pyhf_minima import minimum
 from reference import Morphed
 from regions import CONTROL, EVERYTHING, FAKE, TOP, workspace
 
 
 COVARIANCE = np.array([[4.0, 1.2, -0.3], [1.2, 0.9, 0.1], [-0.3, 0.1, 0.25]])
 
-N_BINS = 5
-SILENT = 10.0  # events in a bin that fills up; any number would do
-
-
 # The programs run a few times only.
 FAST = {"xla_backend_optimization_level": 0}
 
 
-class Yields(NamedTuple):
-    """Signal, background, its shifted templates and its uncorrelated uncertainty."""
-
-    signal: jax.typing.ArrayLike
-    background: jax.typing.ArrayLike
-    up: jax.typing.ArrayLike | None = None
-    down: jax.typing.ArrayLike | None = None
-    uncertainty: jax.typing.ArrayLike = 0.0
-
-
-def specification(yields):
-    def modifier(kind, name, data=None):
-        return {"type": kind, "name": name, "data": data}
-
-    up_and_down = {"hi_data": list(yields.up), "lo_data": list(yields.down)}
-    return {
-        "channels": [
-            {
-                "name": "SR",
-                "samples": [
-                    {
-                        "name": "signal",
-                        "data": list(yields.signal),
-                        "modifiers": [modifier("normfactor", "mu")],
-                    },
-                    {
-                        "name": "background",
-                        "data": list(yields.background),
-                        "modifiers": [
-                            modifier("histosys", "shape", up_and_down),
-                            modifier("shapesys", "rate", list(yields.uncertainty)),
-                        ],
-                    },
-                ],
-            }
-        ]
-    }
-
-
-FLAT = from_model(
-    pyhf.Model(
-        specification(Yields(*np.full((4, N_BINS), SILENT), np.ones(N_BINS))),
-        poi_name="mu",
-    )
-)
-CELLS = {name: FLAT.layout.cells("SR", name) for name in ("signal", "background")}
-
-
-def filled(yields):
-    """The five bins of `yields`, which may have fewer."""
-
-    def pad(values, fill):
-        values = jnp.atleast_1d(jnp.asarray(values, float))
-        return jnp.concatenate([values, jnp.full(N_BINS - len(values), fill)])
-
-    background = pad(yields.background, SILENT)
-    return Yields(
-        pad(yields.signal, 0.0),
-        background,
-        background if yields.up is None else pad(yields.up, SILENT),
-        background if yields.down is None else pad(yields.down, SILENT),
-        pad(yields.uncertainty, 0.0),
-    )
-
-
-def templates(yields):
-    """Templates of the five-bin model; a differentiable function."""
-    five = filled(yields)
-    nominal = FLAT.templates.nominal
-    nominal = nominal.at[CELLS["signal"]].set(five.signal)
-    nominal = nominal.at[CELLS["background"]].set(five.background)
-    return eqx.tree_at(
-        lambda t: (t.nominal, t.histosys_hi, t.histosys_lo, t.shapesys),
-        FLAT.templates,
-        (nominal, five.up, five.down, five.uncertainty),
-    )
-
-
-def binned(yields):
-    return eqx.tree_at(lambda m: m.templates, FLAT, templates(yields))
-
-
-TERMS = (Cls(), Cls(log=False), P0(), P0(log=False), Significance())
-LOG_CLS, CLS, LOG_P0, P_0, MINUS_Z = np.eye(len(TERMS))
+TERMS = (Cls(), Cls(log=False), P0(), P0(log=False), Significance(), Pulls())
+LOG_CLS, CLS, LOG_P0, P_0, MINUS_Z, PULLS = np.eye(len(TERMS))
 
 
 @eqx.filter_jit(compiler_options=FAST)
@@ -169,7 +92,7 @@ def test_p_values_of_counts(scale):
     log_p0 = special.log_ndtr(-np.sqrt(q_discovery))
     # q is a difference of numbers near 30 and loses digits where it is small.
     close = {"rtol": 1e-10, "atol": 1e-12 / scale}
-    want = (log_CLs, np.exp(log_CLs), log_p0, np.exp(log_p0), -np.sqrt(q_discovery))
+    want = (log_CLs, np.exp(log_CLs), log_p0, np.exp(log_p0), -np.sqrt(q_discovery), 0)
     found = [evaluate(model, row)[0] for row in np.eye(len(TERMS))]
     np.testing.assert_allclose(found, want, **close)
     np.testing.assert_allclose(
@@ -220,9 +143,9 @@ def test_bins_without_signal_or_uncertainty_have_no_influence():
 def test_without_signal_nothing_is_tested_and_gradients_are_finite():
     nothing = Yields([0.0], [40.0, 30.0], [46.0, 28.0], [37.0, 31.0], [4.0, 2.0])
     model = binned(nothing)
-    # CLs = 1, p0 = 1/2, Z = 0.
+    # CLs = 1, p0 = 1/2, Z = 0, no pulls.
     for row, want in zip(
-        np.eye(len(TERMS)), (0.0, 1.0, np.log(0.5), 0.5, 0.0), strict=True
+        np.eye(len(TERMS)), (0.0, 1.0, np.log(0.5), 0.5, 0.0, 0.0), strict=True
     ):
         found, slope, result = evaluate(model, row)
         assert result == RESULTS.successful
@@ -247,42 +170,113 @@ def test_a_sum_of_losses_is_the_sum_of_their_values_and_gradients():
 def test_losses_add_and_scale():
     total = 2.0 * (Cls() + 0.5 * P0()) + SigmaMu()
     model = Gaussian(jnp.linalg.inv(COVARIANCE))
-    assert total.hypotheses == (Hypotheses(0.0, 1.0), Hypotheses(1.0, 0.0))
+    assert total.needs == Needs(
+        tests=(Hypotheses(0.0, 1.0), Hypotheses(1.0, 0.0)), fisher=(1.0,)
+    )
     only_fisher = 2.0 * (SigmaMu() + 0.5 * TotalVariance()) + SigmaMu(log=True)
     np.testing.assert_allclose(
         only_fisher(model), 2 * (2.0 + 0.5 * 5.15) + np.log(2.0), rtol=1e-12
     )
 
 
-def test_fits_that_several_losses_need_run_once(monkeypatch):
-    from diffana import losses
-    from diffana.infer import statistics
+def primitives(loss, model):
+    """How often each JAX primitive occurs in the value of a loss."""
+    arrays, rest = eqx.partition(model, eqx.is_array)
 
-    fits, asked = [], []
+    def value(arrays):
+        found = loss.evaluate(eqx.combine(arrays, rest))
+        return found.value, jax.tree.leaves(found.result)
 
-    def counting_fit(*args, **kwargs):
-        fits.append(kwargs["fixed"])
-        return run_fit(*args, **kwargs)
+    counts = Counter()
 
-    def counting_tests(*args, **kwargs):
-        asked.append(run_tests(*args, **kwargs))
-        return asked[-1]
+    def count(jaxpr):
+        for equation in jaxpr.eqns:
+            counts[equation.primitive.name] += 1
+            for nested in jaxprs_in_params(equation.params):
+                count(nested)
 
-    run_fit, run_tests = statistics.fit, losses.asimov_tests
-    monkeypatch.setattr(statistics, "fit", counting_fit)
-    monkeypatch.setattr(losses, "asimov_tests", counting_tests)
+    count(jax.make_jaxpr(value)(arrays).jaxpr)
+    return counts
+
+
+def test_what_several_losses_need_is_computed_once():
+    model = binned(Yields([5.0, 9.0], [50.0, 40.0], [55.0, 42.0], [46.0, 37.0], [3.0]))
+    fits, information = primitives(Cls() + P0(), model), primitives(SigmaMu(), model)
+    loss = Cls() + P0() + SigmaMu() + Constraint() + LogGeneralisedVariance() + Pulls()
+    together = primitives(loss + Gaussianity() + TotalVariance(), model)
+    # Descents of fits are loops. Every inverse of the information is one factorisation;
+    # Gaussianity factorises the covariance besides.
+    assert fits["while"] > 0
+    assert together["while"] == fits["while"] + information["while"]
+    once_more = fits["cholesky"] + information["cholesky"] + 1
+    assert together["cholesky"] == once_more
+    alone = sum(
+        primitives(term, model)["while"] for term in (Cls(), P0(), Pulls(), SigmaMu())
+    )
+    assert alone > together["while"]
+
+
+def test_limits_and_intervals_are_searched_once():
+    pair = UpperLimit() + 0.5 * UpperLimit(log=True) + UpperLimit(n_sigma=1.0)
+    assert len(pair.needs.limits) == 2
+    both = IntervalLength() + IntervalLength(log=True)
+    assert len(both.needs.intervals) == 1
     model = Morphed(*np.array([[5.0, 9.0], [50.0, 40.0], [55.0, 42.0], [46.0, 37.0]]))
-    loss = Cls() + 0.5 * P0() + Significance() + Cls(log=False) + P0(log=False)
-    eqx.filter_eval_shape(loss.evaluate, model)
-    # One batch of two fits for five losses.
-    assert len(fits) == 1
-    assert len(asked) == 1
-    assert set(asked[0]) == {Hypotheses(0.0, 1.0), Hypotheses(1.0, 0.0)}
+    alone, twice = primitives(IntervalLength(), model), primitives(both, model)
+    assert alone["while"] == twice["while"] > 0
+
+
+def test_several_losses_of_one_likelihood_share_their_needs():
+    model = Gaussian(jnp.linalg.inv(COVARIANCE))
+    found = evaluate_all({"sigma": SigmaMu(), "trace": TotalVariance()}, model)
+    np.testing.assert_allclose(found["sigma"].value, 2.0, rtol=1e-12)
+    np.testing.assert_allclose(found["trace"].value, 5.15, rtol=1e-12)
 
 
 def test_nothing_to_test_runs_no_fit():
-    assert SigmaMu().hypotheses == AsimovSignificance().hypotheses == ()
+    assert AsimovSignificance().needs == Needs()
     assert asimov_tests(FLAT, ()) == {}
+
+
+def conditional_fit(yields):
+    """pyhf's parameters of background-only in a fit to data with signal."""
+    model = pyhf.Model(
+        specification(Yields(*map(np.asarray, filled(yields)))), poi_name="mu"
+    )
+    nominal = np.array(model.config.suggested_init())
+    _, params, _ = minimum(model, np.array(model.expected_data(nominal)), held=0.0)
+    return model, params
+
+
+def test_pulls_are_those_of_pyhf():
+    yields = Yields([5.0, 11.0], [50.0, 40.0], [53.0, 44.0], [46.0, 37.0], [3.0, 2.0])
+    model, params = conditional_fit(yields)
+    alpha = params[model.config.par_slice("shape")]
+    gamma = params[model.config.par_slice("rate")][:2] - 1
+    want = np.sum(alpha**2) + np.sum((gamma * [50 / 3, 40 / 2]) ** 2)
+    assert want > 0.1
+    # The minimum of pyhf is polished to 1e-8 in the parameters.
+    np.testing.assert_allclose(value(yields, PULLS), want, rtol=1e-6)
+
+
+def test_a_pull_at_a_bound_stays_there():
+    model = binned(Yields([5.0, 11.0], [50.0, 50.0], [53.0, 56.0], [47.0, 44.0]))
+    at = model.parameters.index("shape")
+    free, _, _ = evaluate(model, PULLS)
+    assert free > 0.3**2
+    narrow = eqx.tree_at(
+        lambda m: m.layout.parameters.upper,
+        model,
+        model.layout.parameters.upper.at[at].set(0.3),
+    )
+    found, slope, result = evaluate(narrow, PULLS)
+    assert result == RESULTS.successful
+    np.testing.assert_allclose(found, 0.3**2, rtol=1e-12)
+    # Only the unit of the pull is left to change.
+    np.testing.assert_allclose(slope.sigma, -2 * 0.3**2, rtol=1e-12)
+    others = eqx.tree_at(lambda t: t.sigma, slope, jnp.zeros(1))
+    for leaf in jax.tree.leaves(others):
+        np.testing.assert_array_equal(leaf, 0.0)
 
 
 def one_bin(phi, kind):
@@ -448,6 +442,7 @@ def test_p_values_belong_to_the_global_minimum_and_a_single_start_overstates():
         (SigmaMu(log=True), np.log(2.0)),
         (TotalVariance(), 5.15),
         (TotalVariance(parameters=("mu", "theta2")), 4.25),
+        (GeneralisedVariance(), np.linalg.det(COVARIANCE)),
         (LogGeneralisedVariance(), np.log(np.linalg.det(COVARIANCE))),
         # A parameter left out is profiled: the block of the covariance.
         (

@@ -12,7 +12,7 @@ import tiny
 from diffana.errors import RESULTS, TrainingError
 from diffana.fit import Minimiser
 from diffana.histogram import Geometric, Linear
-from diffana.losses import AbstractLoss, AsimovSignificance, Cls, SigmaMu
+from diffana.losses import AbstractLoss, AsimovSignificance, Cls, Needs, SigmaMu
 from diffana.train import Annealing, Trainer, first_epoch, train
 
 
@@ -24,12 +24,12 @@ class Counted(AbstractLoss):
     """A cheap loss that tells how often it was traced."""
 
     @property
-    def hypotheses(self):
-        return ()
+    def needs(self):
+        return Needs()
 
-    def value(self, likelihood, scores, tests):
+    def value(self, likelihood, scores, found):
         TRACES.append(None)
-        return AsimovSignificance().value(likelihood, scores, tests)
+        return AsimovSignificance().value(likelihood, scores, found)
 
 
 def trainer(loss=None, optimiser=None, n_steps=8, annealings=()):
@@ -149,10 +149,10 @@ def test_a_gradient_that_is_not_finite_is_refused(start, events):
         """Finite, with an infinite derivative."""
 
         @property
-        def hypotheses(self):
-            return ()
+        def needs(self):
+            return Needs()
 
-        def value(self, likelihood, scores, tests):
+        def value(self, likelihood, scores, found):
             total = jnp.sum(likelihood.templates.nominal)
             return jnp.sqrt(total - jax.lax.stop_gradient(total))
 

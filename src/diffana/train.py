@@ -14,13 +14,35 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from diffana.analysis import NOMINAL, Analysis
+from diffana.analysis import NOMINAL, Analysis, Outputs
 from diffana.data import Events, batches
 from diffana.errors import RESULTS, TrainingError
 from diffana.fit import Minimiser
 from diffana.histogram import AbstractSchedule
-from diffana.losses import AbstractLoss, LossValue, Scores, asimov_tests
+from diffana.losses import AbstractLoss, LossValue, Scores, evaluate_all
 from diffana.trainable import trainable
+
+
+def scores(
+    outputs: Outputs, events: Sequence[Events], signal: Sequence[str]
+) -> tuple[Scores, ...]:
+    """What losses of classification look at.
+
+    Args:
+        outputs: what an analysis made of `events`.
+        events: the populations, in the order of `outputs`.
+        signal: names of the samples that count as signal.
+    """
+    return tuple(
+        Scores(
+            logit=logit,
+            weight=jnp.asarray(one.weight, float),
+            is_signal=one.sample in signal,
+            is_nominal=one.variation == NOMINAL,
+        )
+        for one, logit in zip(events, outputs.logits, strict=True)
+        if logit is not None
+    )
 
 
 @final
@@ -118,24 +140,8 @@ class Trainer(eqx.Module):
         analysis: Analysis,
         events: Sequence[Events],
     ) -> dict[str, LossValue]:
-        """Values of several losses, which share their fits."""
-        outputs = analysis.forward(events)
-        scores = tuple(
-            Scores(
-                logit=logit,
-                weight=jnp.asarray(one.weight, float),
-                is_signal=one.sample in self.signal,
-                is_nominal=one.variation == NOMINAL,
-            )
-            for one, logit in zip(events, outputs.logits, strict=True)
-            if logit is not None
-        )
-        asked = [test for loss in losses.values() for test in loss.hypotheses]
-        tests = asimov_tests(outputs.likelihood, asked, self.minimiser)
-        return {
-            name: loss.judge(outputs.likelihood, scores, tests)
-            for name, loss in losses.items()
-        }
+        """Values of several losses, which share what they need."""
+        return _values(losses, analysis, events, self.signal, self.minimiser)
 
     @eqx.filter_jit
     def step(
@@ -181,7 +187,6 @@ class Trainer(eqx.Module):
         )
         return after, report
 
-    @eqx.filter_jit
     def hard_metrics(
         self,
         metrics: Mapping[str, AbstractLoss],
@@ -189,7 +194,25 @@ class Trainer(eqx.Module):
         events: tuple[Events, ...],
     ) -> dict[str, LossValue]:
         """Metrics with sharp cuts and histograms."""
-        return self.evaluate_all(metrics, analysis.hard, events)
+        return _compiled_values(
+            metrics, analysis.hard, events, self.signal, self.minimiser
+        )
+
+
+def _values(
+    losses: Mapping[str, AbstractLoss],
+    analysis: Analysis,
+    events: Sequence[Events],
+    signal: tuple[str, ...],
+    minimiser: Minimiser,
+) -> dict[str, LossValue]:
+    outputs = analysis.forward(events)
+    found = scores(outputs, events, signal)
+    return evaluate_all(losses, outputs.likelihood, found, minimiser=minimiser)
+
+
+# Apart from the trainer, so that trainings on different losses share the program.
+_compiled_values = eqx.filter_jit(_values)
 
 
 class Epoch(NamedTuple):

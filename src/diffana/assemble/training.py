@@ -1,5 +1,6 @@
 """The objective, the optimiser and the schedules of a configuration."""
 
+import functools
 from collections.abc import Callable
 
 import optax
@@ -15,12 +16,19 @@ from diffana.config import (
     BkdeHistogram,
     ClsLoss,
     Config,
+    ConstraintLoss,
     EmptyBinsLoss,
     FisherLoss,
+    GaussianityLoss,
+    IntervalLengthLoss,
+    NamedLoss,
+    OptimizerSection,
     P0Loss,
+    PullsLoss,
     SgdOptimizer,
     SigmaMuLoss,
     SignificanceLoss,
+    UpperLimitLoss,
 )
 from diffana.fit import Minimiser
 from diffana.histogram import HeldCut
@@ -30,10 +38,17 @@ from diffana.losses import (
     AsimovSignificance,
     BinaryCrossEntropy,
     Cls,
+    Constraint,
     EmptyBins,
+    Gaussianity,
+    GeneralisedVariance,
+    IntervalLength,
     LogGeneralisedVariance,
+    Pulls,
     SigmaMu,
     Significance,
+    TotalVariance,
+    UpperLimit,
     WeightedSum,
 )
 from diffana.train import Annealing, Trainer
@@ -46,12 +61,13 @@ def trainer(config: Config, analysis: Analysis, n_steps: int) -> Trainer:
         annealings=_annealings(config, analysis),
         n_steps=n_steps,
         signal=signal_samples(config),
-        optimiser=_optimiser(config, n_steps),
+        # Frozen sections are hashable, which their type does not say.
+        optimiser=_optimiser(config.train.optimizer, n_steps),  # pyright: ignore[reportArgumentType]
         minimiser=Minimiser(max_steps=config.fit.max_steps),
     )
 
 
-def loss(config: Config) -> AbstractLoss:
+def loss(config: Config | NamedLoss) -> AbstractLoss:
     """The weighted sum of the losses of the configuration."""
     terms = tuple(_loss(section) for section in config.loss)
     factors = tuple(section.weight for section in config.loss)
@@ -60,18 +76,35 @@ def loss(config: Config) -> AbstractLoss:
     return WeightedSum(terms, factors)
 
 
+_FISHER_FORMS = {
+    "log_generalised_variance": LogGeneralisedVariance,
+    "generalised_variance": GeneralisedVariance,
+    "trace": TotalVariance,
+}
+
+
 def _loss(section) -> AbstractLoss:
     match section:
         case ClsLoss():
             return Cls(poi_test=section.poi_test, log=section.log)
         case P0Loss():
-            return P0(log=section.log)
+            return P0(poi_signal=section.poi_signal, log=section.log)
         case SignificanceLoss():
-            return Significance()
+            return Significance(poi_signal=section.poi_signal)
         case SigmaMuLoss():
-            return SigmaMu(log=section.log)
+            return SigmaMu(poi=section.poi, log=section.log)
         case FisherLoss():
-            return LogGeneralisedVariance(parameters=section.parameters or ())
+            return _FISHER_FORMS[section.form](section.poi, section.parameters or ())
+        case UpperLimitLoss():
+            return UpperLimit(section.level, section.n_sigma, section.log)
+        case IntervalLengthLoss():
+            return IntervalLength(section.poi, section.level, section.log)
+        case GaussianityLoss():
+            return Gaussianity(section.poi, section.points, section.seed, section.of)
+        case ConstraintLoss():
+            return Constraint(section.poi, section.parameters or ())
+        case PullsLoss():
+            return Pulls(section.poi_true, section.poi_test, section.parameters or ())
         case AsimovSignificanceLoss():
             return AsimovSignificance()
         case EmptyBinsLoss():
@@ -111,8 +144,10 @@ def signal_samples(config: Config) -> tuple[str, ...]:
     return simulated if poi.samples is None else poi.samples
 
 
-def _optimiser(config: Config, n_steps: int) -> optax.GradientTransformation:
-    section = config.train.optimizer
+# Kept, so that equal settings give the same object: a compiled step then serves every
+# training that differs only in its seed.
+@functools.cache
+def _optimiser(section: OptimizerSection, n_steps: int) -> optax.GradientTransformation:
     follow = schedule(section.learning_rate)
 
     def rate(step):
@@ -120,13 +155,16 @@ def _optimiser(config: Config, n_steps: int) -> optax.GradientTransformation:
 
     match section:
         case AdamOptimizer():
-            return optax.adam(rate)
+            built = optax.adam(rate)
         case AdamWOptimizer():
-            return optax.adamw(rate, weight_decay=section.weight_decay)
+            built = optax.adamw(rate, weight_decay=section.weight_decay)
         case SgdOptimizer():
-            return optax.sgd(rate, momentum=section.momentum or None)
+            built = optax.sgd(rate, momentum=section.momentum or None)
         case _:
             raise TypeError(f"no optimiser belongs to {type(section).__name__}")
+    if section.clip_norm is None:
+        return built
+    return optax.chain(optax.clip_by_global_norm(section.clip_norm), built)
 
 
 def _annealings(config: Config, analysis: Analysis) -> tuple[Annealing, ...]:
@@ -145,10 +183,12 @@ def _annealings(config: Config, analysis: Analysis) -> tuple[Annealing, ...]:
     return tuple(found)
 
 
+@functools.cache
 def _width(region: int, name: str) -> Callable:
     return lambda analysis: getattr(analysis.regions[region].histogrammer, name)
 
 
+@functools.cache
 def _slope(region: int, cut: int, *, is_held: bool) -> Callable:
     def where(analysis):
         chosen = analysis.regions[region].cuts.cuts[cut]

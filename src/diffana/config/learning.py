@@ -144,10 +144,13 @@ class ClsLoss(Section):
 
 
 class P0Loss(Section):
-    """Expected discovery p-value on Asimov data with the nominal signal."""
+    """Expected discovery p-value on Asimov data with the signal."""
 
     type: Literal["p0"]
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi_signal: PositiveFloat = Field(
+        default=1.0, description="Value of the parameter of interest in the data."
+    )
     log: bool = Field(default=True, description="Use its natural logarithm.")
 
 
@@ -156,6 +159,10 @@ class SigmaMuLoss(Section):
 
     type: Literal["sigma_mu"]
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi: float = Field(
+        default=1.0,
+        description="True value of the parameter of interest in the Asimov data.",
+    )
     log: bool = Field(default=True, description="Use its natural logarithm.")
 
 
@@ -164,18 +171,138 @@ class SignificanceLoss(Section):
 
     type: Literal["significance"]
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi_signal: PositiveFloat = Field(
+        default=1.0, description="Value of the parameter of interest in the data."
+    )
 
 
 class FisherLoss(Section):
-    """Logarithm of the generalised variance, -ln det of the Fisher information."""
+    """A function of the covariance, which is the inverse Fisher information."""
 
     type: Literal["fisher"]
     weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    form: Literal["log_generalised_variance", "generalised_variance", "trace"] = Field(
+        default="log_generalised_variance",
+        description="The determinant of the covariance, its logarithm, or the sum of "
+        "the variances, each in the unit of its parameter squared.",
+    )
+    poi: float = Field(
+        default=1.0,
+        description="True value of the parameter of interest in the Asimov data.",
+    )
     parameters: OneOrMany[Name] | None = Field(
         default=None,
         description="Parameters whose variance counts, the others being profiled; all "
-        "without it.",
+        "without it. With one parameter, `trace` is a diagonal element.",
     )
+
+
+class UpperLimitLoss(Section):
+    """Expected upper limit on the parameter of interest under background only."""
+
+    type: Literal["upper_limit"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    level: PositiveFloat = Field(
+        default=0.05, lt=1, description="CLs at the limit: 0.05 for 95 % confidence."
+    )
+    n_sigma: float = Field(
+        default=0.0,
+        ge=-5,
+        le=5,
+        description="Background data that are assumed, in standard deviations up from "
+        "the median.",
+    )
+    log: bool = Field(default=False, description="Use its natural logarithm.")
+
+
+class IntervalLengthLoss(Section):
+    """Length of the profile-likelihood interval of the parameter of interest."""
+
+    type: Literal["interval_length"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi: float = Field(
+        default=1.0,
+        description="True value of the parameter of interest in the Asimov data.",
+    )
+    level: PositiveFloat = Field(
+        default=1.0,
+        description="Height of -2 ln L above its minimum at the edges: 1 for 68.3 %.",
+    )
+    log: bool = Field(default=False, description="Use its natural logarithm.")
+
+
+def _even(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd; the points come in pairs")
+    return number
+
+
+class GaussianityLoss(Section):
+    """Mean squared difference between the likelihood and a Gaussian.
+
+    The Gaussian has the Fisher information of the likelihood.
+    """
+
+    type: Literal["gaussianity"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi: float = Field(
+        default=1.0,
+        description="True value of the parameter of interest in the Asimov data.",
+    )
+    points: Annotated[PositiveInt, AfterValidator(_even)] = Field(
+        default=256,
+        description="Points at which they are compared, an even number.",
+    )
+    seed: NonNegativeInt = Field(
+        default=0, description="Of the points, which are the same in every update."
+    )
+    of: Literal["likelihood", "log_likelihood"] = Field(
+        default="likelihood",
+        description="What is compared. The logarithm is undefined where an expected "
+        "yield is negative; the likelihood is zero there.",
+    )
+
+
+class ConstraintLoss(Section):
+    """Over- and under-constraint of nuisance parameters.
+
+    The sum of (1 - uncertainty over width of the constraint) squared.
+    """
+
+    type: Literal["constraint"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi: float = Field(
+        default=1.0,
+        description="True value of the parameter of interest in the Asimov data.",
+    )
+    parameters: OneOrMany[Name] | None = Field(
+        default=None, description="Parameters that count; all constrained ones without."
+    )
+
+
+class PullsLoss(Section):
+    """Squared pulls of nuisance parameters in a fit with a wrong signal strength.
+
+    The fit holds the parameter of interest at PoiTest on the Asimov data of PoiTrue.
+    """
+
+    type: Literal["pulls"]
+    weight: PositiveFloat = Field(default=1.0, description="Factor in the sum.")
+    poi_true: float = Field(
+        default=1.0, description="Value of the parameter of interest in the data."
+    )
+    poi_test: float = Field(
+        default=0.0, description="Value of the parameter of interest in the fit."
+    )
+    parameters: OneOrMany[Name] | None = Field(
+        default=None, description="Parameters that count; all constrained ones without."
+    )
+
+    @model_validator(mode="after")
+    def _wrong(self) -> Self:
+        if self.poi_true == self.poi_test:
+            raise ValueError("needs PoiTrue and PoiTest to differ: no pulls without")
+        return self
 
 
 class AsimovSignificanceLoss(Section):
@@ -217,6 +344,11 @@ LossSection = Annotated[
     | SignificanceLoss
     | SigmaMuLoss
     | FisherLoss
+    | UpperLimitLoss
+    | IntervalLengthLoss
+    | GaussianityLoss
+    | ConstraintLoss
+    | PullsLoss
     | AsimovSignificanceLoss
     | EmptyBinsLoss
     | BceLoss
@@ -225,11 +357,18 @@ LossSection = Annotated[
 ]
 
 
+_CLIP_NORM = Field(
+    default=None,
+    description="Largest Euclidean norm of a gradient; longer ones are shortened to it.",
+)
+
+
 class AdamOptimizer(Section):
     """Adam."""
 
     type: Literal["adam"]
     learning_rate: Scheduled = Field(default=1e-3, description="Step size.")
+    clip_norm: PositiveFloat | None = _CLIP_NORM
 
 
 class AdamWOptimizer(Section):
@@ -240,6 +379,7 @@ class AdamWOptimizer(Section):
     weight_decay: NonNegativeFloat = Field(
         default=1e-4, description="Shrinkage of the parameters per unit step size."
     )
+    clip_norm: PositiveFloat | None = _CLIP_NORM
 
 
 class SgdOptimizer(Section):
@@ -250,6 +390,7 @@ class SgdOptimizer(Section):
     momentum: NonNegativeFloat = Field(
         default=0.0, lt=1, description="Share of the previous step that is kept."
     )
+    clip_norm: PositiveFloat | None = _CLIP_NORM
 
 
 OptimizerSection = Annotated[

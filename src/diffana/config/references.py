@@ -15,6 +15,8 @@ Found = Iterator[tuple[Location, str]]
 
 _POPULATIONS = ("signal", "background", "background_up", "background_down")
 _COLUMNS = ("x", "y")
+_OF_CONSTRAINTS = ("constraint", "pulls")
+_STRENGTHS = ("PoiTest", "PoiSignal", "PoiTrue", "Poi")
 _NAMED = ("Observables", "Regions", "Samples", "NormFactors", "Systematics")
 
 
@@ -199,6 +201,8 @@ def _parameters(document: dict[str, Any]) -> Found:
         for location, name in _texts(entry, "Parameters"):
             if complete and name not in known:
                 yield location, _unknown("parameter", name, known)
+            elif name in factors and entry.content.get("Type") in _OF_CONSTRAINTS:
+                yield location, f"{name!r} is a norm factor and has no constraint"
 
 
 def _data(document: dict[str, Any]) -> Found:
@@ -245,7 +249,7 @@ def _losses(document: dict[str, Any]) -> Found:
     general, factors = _mapping(document, "General"), _entries(document, "NormFactors")
     poi = [f.content for f in factors if f.content.get("Name") == general.get("POI")]
     for location, loss in _entries(document, "Loss"):
-        kind, tested = loss.get("Type"), loss.get("PoiTest", 1.0)
+        kind = loss.get("Type")
         if kind in ("bce", "bce_augmented"):
             if not _entries(document, "Observables"):
                 yield location, f"{kind!r} trains a network; there are no Observables"
@@ -261,11 +265,14 @@ def _losses(document: dict[str, Any]) -> Found:
                     f"{kind!r} separates the samples of the parameter of interest from "
                     f"the others, but NormFactor {general['POI']!r} scales all samples",
                 )
-        if kind == "cls" and poi and _outside(tested, poi[0].get("Bounds", [0, 10])):
-            yield (
-                (*location, "PoiTest"),
-                f"{tested:g} lies outside the Bounds of {general['POI']!r}",
-            )
+        values = {"PoiTest": 1.0} if kind == "cls" else {}
+        values |= {key: loss[key] for key in _STRENGTHS if key in loss}
+        for key, value in values.items():
+            if poi and _outside(value, poi[0].get("Bounds", [0, 10])):
+                yield (
+                    (*location, key),
+                    f"{value:g} lies outside the Bounds of {general['POI']!r}",
+                )
 
 
 def _outside(value: Any, bounds: Any) -> bool:

@@ -71,14 +71,26 @@ class Constraints(eqx.Module):
             layout.constraint_of_aux
         ]
 
+    @property
+    def width(self) -> Float[Array, " par"]:
+        """Uncertainty of the auxiliary measurement of each parameter, in its unit.
+
+        1/√factor for a Poisson constraint; nan for parameters without a constraint.
+        """
+        return self._by_parameter(self.sigma, self.factor**-0.5, without=jnp.nan)
+
     def _by_parameter(
-        self, gaussian: Float[Array, " gaussian"], counts: Float[Array, " poisson"]
+        self,
+        gaussian: Float[Array, " gaussian"],
+        counts: Float[Array, " poisson"],
+        *,
+        without: float = 0.0,
     ) -> Float[Array, " par"]:
-        """Values of the constraints at their parameters, 0 at all others.
+        """Values of the constraints at their parameters, `without` at all others.
 
         A scatter would say the same, but compiles and runs slowly on processors.
         """
-        values = jnp.concatenate([gaussian, counts, jnp.zeros(1)])
+        values = jnp.concatenate([gaussian, counts, jnp.array([without])])
         return values[self.layout.constraint_of_par]
 
 

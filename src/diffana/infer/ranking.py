@@ -173,8 +173,7 @@ def _auxiliary(
     centre = nothing.at[layout.gaussian_par].set(auxdata[layout.gaussian_aux])
     counted = auxdata[layout.poisson_aux] / terms.factor
     centre = centre.at[layout.poisson_par].set(counted)
-    width = nothing.at[layout.gaussian_par].set(terms.sigma)
-    return centre, width.at[layout.poisson_par].set(terms.factor**-0.5)
+    return centre, terms.width
 
 
 def _refitted(
