@@ -15,7 +15,8 @@ from diffana.cli import main
 from diffana.errors import RunError
 
 
-CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(p for p in FOLDER.glob("*.yaml") if not config.is_landscape(p))
 BLOBS = next(path for path in CONFIGS if path.stem == "blobs")
 
 

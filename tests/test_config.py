@@ -14,7 +14,8 @@ from diffana import config
 from diffana.config import ConfigError
 
 
-CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(p for p in FOLDER.glob("*.yaml") if not config.is_landscape(p))
 SCHEMA = CONFIGS[0].with_name("schema.json")
 
 VALID = """

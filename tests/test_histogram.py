@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 from jax.test_util import check_grads
-from scipy import stats
+from scipy import special, stats
 
 from diffana.histogram import (
     ArgmaxHistogram,
@@ -268,6 +268,22 @@ def test_cold_softmax_is_argmax():
     np.testing.assert_allclose(cold.sumw, hard.sumw, atol=1e-12)
     want = [weight[x.argmax(axis=1) == bin].sum() for bin in range(3)]
     np.testing.assert_allclose(hard.sumw, want, atol=1e-14)  # summed in other order
+
+
+@pytest.mark.parametrize("chunk", [8192, 4096])
+def test_compiled_softmax_gradient_of_many_events_is_the_closed_form(chunk):
+    # Behind a barrier jaxlib 0.10 compiles this derivative to zero from 4096 events on.
+    n_events, scale = 8192, np.array([1.0, -2.0, 0.5])
+    x = np.random.default_rng(1).normal(size=(n_events, 3))
+    edges, weight = np.arange(4.0), np.ones(n_events)
+
+    def total(x):
+        return SoftmaxHistogram(0.7, chunk=chunk)(x, weight, edges).sumw @ scale
+
+    share = special.softmax(x / 0.7, axis=1)
+    closed = share * (scale - (share @ scale)[:, None]) / 0.7
+    # Products of a few numbers of order 1.
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(x), closed, atol=1e-13)
 
 
 def test_softmax_gradients_match_finite_differences():

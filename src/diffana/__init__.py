@@ -20,6 +20,7 @@ _SUBMODULES = (
     "histfactory",
     "histogram",
     "infer",
+    "landscape",
     "likelihood",
     "losses",
     "numerics",

@@ -5,12 +5,14 @@ A run folder holds
 - `config.yaml`: the configuration with every default spelled out,
 - `provenance.json`: versions, machine, seed, commit, command and input files,
 - `metrics.jsonl`: one JSON object per line and step,
+- `timings.jsonl`: how long each epoch took; not among the metrics, which are the same
+  whenever a training is repeated,
 - `last.eqx` and `best.eqx`: checkpoints,
 - `workspace.json`, `results.json`, `figures/`: final results on test events,
 - `finished.json`: written last; a run without it can be resumed.
 
-Each file but the metrics appears complete or not at all, so a process may be killed at
-any moment. The metrics may end in a torn line, which `Run.rewind` removes.
+Each file but the metrics and timings appears complete or not at all, so a process may
+be killed at any moment. These two may end in a torn line, which `Run.rewind` removes.
 """
 
 import contextlib
@@ -67,6 +69,11 @@ class Run:
     def metrics(self) -> Path:
         """One JSON object per line and step."""
         return self.folder / "metrics.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        """Seconds of each epoch, one JSON object per line."""
+        return self.folder / "timings.jsonl"
 
     @property
     def last(self) -> Path:
@@ -132,10 +139,16 @@ class Run:
             values: numbers, text or lists of them. JSON has no nan and no infinities:
                 they are written as the text `"nan"`, `"inf"`, `"-inf"`.
         """
-        line = json.dumps({"step": step, **_plain(values)}, allow_nan=False)
-        with self.metrics.open("ab") as file:
-            file.write(line.encode() + b"\n")
-            _sync(file)
+        _append(self.metrics, {"step": step, **_plain(values)})
+
+    def record_time(self, step: int, seconds: float) -> None:
+        """Append how long the updates since the line before took, validation included.
+
+        Args:
+            step: updates made so far; never smaller than that of the line before.
+            seconds: wall time, compilation included where there was any.
+        """
+        _append(self.timings, {"step": step, "seconds": round(seconds, 6)})
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The complete lines of the metrics.
@@ -143,17 +156,26 @@ class Run:
         Raises:
             RunError: if a line is not a JSON object with a step.
         """
-        return [record for record, _ in self._lines()]
+        return [record for record, _ in _lines(self.metrics)]
+
+    def read_timings(self) -> list[dict[str, Any]]:
+        """The complete lines of the timings; none for a run that has not recorded any.
+
+        Raises:
+            RunError: if a line is not a JSON object with a step.
+        """
+        return [record for record, _ in _lines(self.timings)]
 
     def rewind(self, step: int) -> None:
-        """Remove the metrics after `step`, so that steps made again count once.
+        """Remove metrics and timings after `step`, so that steps made again count once.
 
         Args:
             step: updates made in the checkpoint that training goes on from; a negative
                 number removes everything.
         """
-        kept = [line for record, line in self._lines() if record["step"] <= step]
-        _replace(self.metrics, b"".join(kept))
+        for path in (self.metrics, self.timings):
+            kept = [line for record, line in _lines(path) if record["step"] <= step]
+            _replace(path, b"".join(kept))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run as finished.
@@ -162,25 +184,6 @@ class Run:
             summary: final results, as in `record`.
         """
         _replace(self.finished, _json({"finished": _now(), **_plain(summary)}))
-
-    def _lines(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        if not self.metrics.exists():
-            return
-        lines = self.metrics.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            match record:
-                case {"step": int()}:
-                    yield record, line
-                case _:
-                    raise RunError(
-                        f"{self.metrics}, line {number}: not a record with a step"
-                    )
 
 
 def create(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
@@ -354,6 +357,32 @@ def load_checkpoint(path: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
                 f"{wanted or 'no leaf'} is expected"
             )
     return eqx.tree_deserialise_leaves(io.BytesIO(content), like), meta
+
+
+def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Complete lines of a file of records, parsed and as they are."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        match record:
+            case {"step": int()}:
+                yield record, line
+            case _:
+                raise RunError(f"{path}, line {number}: not a record with a step")
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    line = json.dumps(record, allow_nan=False)
+    with path.open("ab") as file:
+        file.write(line.encode() + b"\n")
+        _sync(file)
 
 
 def _open(folder: Path) -> Run:

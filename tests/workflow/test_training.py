@@ -56,6 +56,7 @@ def test_a_run_folder_is_complete(finished):
         "metrics.jsonl",
         "provenance.json",
         "results.json",
+        "timings.jsonl",
         "workspace.json",
     ]
     assert {path.name for path in (finished / "figures").iterdir()} == {
@@ -110,6 +111,9 @@ def test_a_killed_training_is_resumed_bit_for_bit(launch, settings, finished, tm
     assert content(folder) == content(finished)
     provenance = runs.Run(folder).read_provenance()
     assert len(provenance["resumed"]) == 1
+    # Times differ, of course, but each epoch that counts has one.
+    timings = runs.Run(folder).read_timings()
+    assert [timing["step"] for timing in timings] == [2, 4, 6, 8]
 
 
 @pytest.mark.slow

@@ -6,6 +6,13 @@ from diffana.assemble.events import (
     observed_events as observed_events,
     simulated_events as simulated_events,
 )
+from diffana.assemble.joining import workspace_files as workspace_files
+from diffana.assemble.landscape import (
+    landscape_axes as landscape_axes,
+    landscape_losses as landscape_losses,
+    of_analysis as of_analysis,
+    of_workspace as of_workspace,
+)
 from diffana.assemble.model import (
     Structure as Structure,
     specification as specification,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffana import documents
-from diffana.config import Config, NormFactorSection
+from diffana.config import Config, LandscapeConfig, NormFactorSection
 from diffana.errors import SpecificationError
 from diffana.published import Published, publish
 
@@ -26,7 +26,7 @@ class Kept(NamedTuple):
     parameters: list[Mapping[str, Any]]
 
 
-def published(config: Config) -> Published | None:
+def published(config: Config | LandscapeConfig) -> Published | None:
     """The workspace of the configuration, patches applied; None if it names none.
 
     Raises:
@@ -51,7 +51,7 @@ def published(config: Config) -> Published | None:
     )
 
 
-def workspace_files(config: Config) -> tuple[Path, ...]:
+def workspace_files(config: Config | LandscapeConfig) -> tuple[Path, ...]:
     """Files of the published workspace, each once."""
     section = config.workspace
     if section is None:

@@ -6,7 +6,7 @@ Packages that take seconds to import are imported inside the commands that need 
 import click
 
 from diffana import __version__
-from diffana.cli import published, training
+from diffana.cli import comparison, landscape, published, training
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +15,10 @@ def main() -> None:
     """End-to-end optimisation of particle-physics analyses."""
 
 
-for command in (*training.COMMANDS, *published.COMMANDS):
+for command in (
+    *training.COMMANDS,
+    *comparison.COMMANDS,
+    *landscape.COMMANDS,
+    *published.COMMANDS,
+):
     main.add_command(command)

@@ -22,7 +22,12 @@ _FILE = click.Path(path_type=Path)
 @click.argument("config", type=_FILE)
 def validate(config: Path) -> None:
     """Check the configuration file CONFIG and print every mistake in it."""
-    click.echo(_summary(config, _load(config)))
+    from diffana.cli import landscape
+
+    if landscape.describes(config):
+        click.echo(landscape.described(config))
+    else:
+        click.echo(_summary(config, _load(config)))
 
 
 @click.command()
@@ -71,7 +76,7 @@ def _load(path: Path) -> "Config":
     try:
         return configuration.load(path)
     except configuration.ConfigError as error:
-        raise BadInput(_listed(path, error.mistakes)) from error
+        raise BadInput(listed(path, error.mistakes)) from error
 
 
 @contextlib.contextmanager
@@ -84,7 +89,8 @@ def _mistakes() -> Iterator[None]:
         raise BadInput(str(error)) from error
 
 
-def _listed(path: Path, mistakes: "list[Mistake]") -> str:
+def listed(path: Path, mistakes: "list[Mistake]") -> str:
+    """The mistakes in a configuration file, as an error names them."""
     match mistakes:
         case [only]:
             return f"{path}: {only}"

@@ -5,6 +5,7 @@ It imports nothing heavy, so that a file can be checked at once.
 
 from diffana.config.document import (
     Config as Config,
+    changed as changed,
     dump as dump,
     json_schema as json_schema,
     load as load,
@@ -20,6 +21,24 @@ from diffana.config.inputs import (
     SplitSection as SplitSection,
     WorkspaceSection as WorkspaceSection,
 )
+from diffana.config.landscape import (
+    AxisSection as AxisSection,
+    CutMove as CutMove,
+    EdgeMove as EdgeMove,
+    HistoSysMove as HistoSysMove,
+    LandscapeConfig as LandscapeConfig,
+    MoveSection as MoveSection,
+    NamedLoss as NamedLoss,
+    NominalMove as NominalMove,
+    NormSysMove as NormSysMove,
+    RandomMove as RandomMove,
+    ShapeSysMove as ShapeSysMove,
+    StatErrorMove as StatErrorMove,
+    TowardsMove as TowardsMove,
+    is_landscape as is_landscape,
+    load_landscape as load_landscape,
+    parse_landscape as parse_landscape,
+)
 from diffana.config.learning import (
     AdamOptimizer as AdamOptimizer,
     AdamWOptimizer as AdamWOptimizer,
@@ -28,16 +47,22 @@ from diffana.config.learning import (
     BceLoss as BceLoss,
     BkdeHistogram as BkdeHistogram,
     ClsLoss as ClsLoss,
+    ConstraintLoss as ConstraintLoss,
     CutSection as CutSection,
     EmptyBinsLoss as EmptyBinsLoss,
     FisherLoss as FisherLoss,
+    GaussianityLoss as GaussianityLoss,
+    IntervalLengthLoss as IntervalLengthLoss,
+    OptimizerSection as OptimizerSection,
     P0Loss as P0Loss,
+    PullsLoss as PullsLoss,
     RegionSection as RegionSection,
     SgdOptimizer as SgdOptimizer,
     SigmaMuLoss as SigmaMuLoss,
     SignificanceLoss as SignificanceLoss,
     SoftmaxHistogram as SoftmaxHistogram,
     TrainSection as TrainSection,
+    UpperLimitLoss as UpperLimitLoss,
 )
 from diffana.config.mistakes import ConfigError as ConfigError, Mistake as Mistake
 from diffana.config.sections import (

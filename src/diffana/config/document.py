@@ -1,10 +1,10 @@
 """The whole configuration, and how it is read, written and described."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from diffana.config import mistakes, reading, references
 from diffana.config.inputs import (
@@ -71,17 +71,7 @@ class Config(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _report_everything(cls, document: Any, validate: Callable[[Any], Self]) -> Self:
-        found = []
-        config = None
-        try:
-            config = validate(document)
-        except ValidationError as error:
-            found += mistakes.from_validation(error, document, cls)
-        if isinstance(document, dict):
-            found += references.check(document)
-        if config is None or found:
-            raise ConfigError(mistakes.in_order(found, document))
-        return config
+        return mistakes.complete(cls, document, validate, references.check)
 
 
 def parse(text: str | bytes) -> Config:
@@ -113,19 +103,64 @@ def load(path: str | Path) -> Config:
         ConfigError: with every mistake there is, or the reason why the file cannot be
             read.
     """
+    return parse(content(path))
+
+
+def content(path: str | Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        ConfigError: with the reason why it cannot be read.
+    """
     try:
-        text = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ConfigError([("", f"cannot be read: {error.strerror}")]) from error
-    return parse(text)
 
 
-def dump(config: Config) -> str:
+def dump(config: Section) -> str:
     """YAML text of a configuration with every default spelled out.
 
     `parse` returns an equal configuration from it.
     """
     return reading.write(config.model_dump(mode="json", by_alias=True))
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The configuration with other values in some places.
+
+    Args:
+        config: the configuration.
+        settings: path of a value -> what stands there instead, as in a file. A path
+            has dots between its keys; an entry of a list is named by its Name or its
+            position from 0.
+
+    Raises:
+        ConfigError: if a path leads nowhere, or with every mistake of the result.
+
+    Example:
+        >>> seeds = [changed(config, {"General.Seed": s}) for s in range(3)]
+        ... # doctest: +SKIP
+    """
+    document = config.model_dump(mode="json", by_alias=True)
+    for path, value in settings.items():
+        *keys, last = path.split(".")
+        place: Any = document
+        for key in keys:
+            place = place[_position(place, key, path)]
+        place[_position(place, last, path)] = value
+    return Config.model_validate(document)
+
+
+def _position(place: Any, key: str, path: str) -> Any:
+    """Where `key` is in a section or a list of sections."""
+    if isinstance(place, dict) and key in place:
+        return key
+    if isinstance(place, list):
+        for i, entry in enumerate(place):
+            if key == str(i) or (isinstance(entry, dict) and entry.get("Name") == key):
+                return i
+    raise ConfigError([(path, f"there is no {key!r} to change")])
 
 
 def json_schema() -> dict[str, Any]:

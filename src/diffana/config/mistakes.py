@@ -1,8 +1,8 @@
 """Mistakes in a configuration, named as the author of the file would name them."""
 
 import difflib
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -11,6 +11,7 @@ from diffana.config.sections import Section
 
 
 Location = tuple[str | int, ...]
+Document = TypeVar("Document", bound=Section)
 
 
 class Mistake(NamedTuple):
@@ -110,6 +111,35 @@ def from_validation(
                 yield location, "should hold keys and values" + _found(details)
             case _:
                 yield location, _decapitalised(details["msg"]) + _found(details)
+
+
+def complete(
+    root: type[Section],
+    document: Any,
+    validate: Callable[[Any], Document],
+    check: Callable[[dict[str, Any]], Iterable[tuple[Location, str]]],
+) -> Document:
+    """The valid section that a document holds.
+
+    Args:
+        root: what kind of section it is.
+        document: as it was written.
+        validate: makes the section.
+        check: mistakes across its parts, which need not be valid one by one.
+
+    Raises:
+        ConfigError: with the mistakes that `validate` and `check` found.
+    """
+    found, section = [], None
+    try:
+        section = validate(document)
+    except ValidationError as error:
+        found += from_validation(error, document, root)
+    if isinstance(document, dict):
+        found += check(document)
+    if section is None or found:
+        raise ConfigError(in_order(found, document))
+    return section
 
 
 def _decapitalised(message: str) -> str:

@@ -5,6 +5,26 @@ create, draw and save them inside `style()`, and give each sample the colour tha
 `palette` chose for it.
 """
 
+from diffana.plot.comparison import (
+    MOST_SERIES as MOST_SERIES,
+    BandArtists as BandArtists,
+    ComparisonArtists as ComparisonArtists,
+    Curves as Curves,
+    FinalArtists as FinalArtists,
+    MetricSeries as MetricSeries,
+    comparison as comparison,
+    final_values as final_values,
+    metric_bands as metric_bands,
+    series_colours as series_colours,
+)
+from diffana.plot.landscape import (
+    LandscapeComparisonArtists as LandscapeComparisonArtists,
+    LandscapeCurveArtists as LandscapeCurveArtists,
+    LandscapeMapArtists as LandscapeMapArtists,
+    landscape_comparison as landscape_comparison,
+    landscape_curve as landscape_curve,
+    landscape_map as landscape_map,
+)
 from diffana.plot.limits import (
     BrazilArtists as BrazilArtists,
     brazil_band as brazil_band,

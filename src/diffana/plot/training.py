@@ -215,6 +215,10 @@ def _appearance(name: str) -> _Appearance:
             return _Appearance(r"Expected $Z$ [$\sigma$]", sign=-1)
         case "asimov_significance":
             return _Appearance(r"$Z_A$, no syst. [$\sigma$]", sign=-1)
+        case "constraint":
+            return _Appearance(r"$\Sigma\,(1 - \sigma_\alpha)^2$")
+        case "bce":
+            return _Appearance("Cross-entropy")
         case "loss":
             return _Appearance("Loss")
         case _:

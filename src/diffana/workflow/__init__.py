@@ -1,7 +1,7 @@
 """What the commands do: files go in, results and reports come out.
 
-`train` and `evaluate` are imported when they are first used: the commands on published
-workspaces need none of what training needs.
+`train`, `evaluate` and `compare` are imported when they are first used: the commands on
+published workspaces need none of what training needs.
 """
 
 import importlib
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from diffana.workflow.comparison import compare as compare
     from diffana.workflow.evaluation import evaluate as evaluate
     from diffana.workflow.training import train as train
 
-_HOMES = {"evaluate": "evaluation", "train": "training"}
+_HOMES = {"compare": "comparison", "evaluate": "evaluation", "train": "training"}
 
 
 def __getattr__(name: str) -> Any:

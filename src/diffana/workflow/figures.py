@@ -44,7 +44,7 @@ def save_figures(
             _save(
                 run,
                 f"histogram_{region.name}",
-                lambda figure, region=region: _histogram(
+                lambda figure, region=region: draw_histogram(
                     figure, config, prepared, region, outputs
                 ),
             )
@@ -52,7 +52,7 @@ def save_figures(
                 _save(
                     run,
                     f"observable_{region.name}",
-                    lambda figure, region=region: _plane(
+                    lambda figure, region=region: draw_observable(
                         figure, config, prepared, region, analysis
                     ),
                 )
@@ -130,13 +130,22 @@ def _systematics(found: dict[tuple[str, str], Histogram]) -> list[str]:
     return sorted(effect, key=lambda name: -effect[name])[:3]
 
 
-def _histogram(
+def draw_histogram(
     figure: Figure,
     config: Config,
     prepared: Prepared,
     region: Region,
     outputs: Outputs,
 ) -> None:
+    """Draw the yields of test events in a region, with the largest variations.
+
+    Args:
+        figure: an empty figure.
+        config: the configuration.
+        prepared: its events.
+        region: the region, with sharp cuts and bins.
+        outputs: what the analysis makes of the test events.
+    """
     found = _by_name(prepared, outputs, region)
     signals = set(assemble.signal_samples(config))
     nominal = {
@@ -174,13 +183,22 @@ def _down(found: dict[tuple[str, str], Histogram], sample: str, name: str) -> Hi
     return Histogram(up.edges, 2 * nominal.sumw - up.sumw, up.sumw2)
 
 
-def _plane(
+def draw_observable(
     figure: Figure,
     config: Config,
     prepared: Prepared,
     region: Region,
     analysis: Analysis,
 ) -> None:
+    """Draw the observable of a region over its two inputs, with bins and test events.
+
+    Args:
+        figure: an empty figure.
+        config: the configuration.
+        prepared: its events.
+        region: a region whose observable has two inputs.
+        analysis: the analysis with that observable.
+    """
     summary = analysis.summaries[region.summary]
     column_x, column_y = summary.columns
     events = [one for one in prepared.test if one.region == region.name]

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def train(
     if begin.epoch:
         console.print(f"Resumed after epoch {begin.epoch}.")
     with _progress(console, config, prepared, begin) as (on_step, on_epoch):
+        started = time.perf_counter()
         for epoch in epochs(
             prepared.trainer,
             begin,
@@ -77,8 +79,9 @@ def train(
             max_failed_steps=config.train.max_failed_steps,
             on_step=on_step,
         ):
-            _save(run, epoch)
+            _save(run, epoch, seconds=time.perf_counter() - started)
             on_epoch(epoch)
+            started = time.perf_counter()
     if not run.best.exists():
         raise TrainingError(
             f"{folder}: no epoch had a defined {config.train.selection!r} on the "
@@ -89,8 +92,8 @@ def train(
     run.finish(summary)
 
 
-def _save(run: runs.Run, epoch: Epoch) -> None:
-    """Best model, metrics, then the checkpoint that a resumed training begins with.
+def _save(run: runs.Run, epoch: Epoch, *, seconds: float) -> None:
+    """Best model, records, then the checkpoint that a resumed training begins with.
 
     In this order a kill at any moment loses nothing but the epoch that is made again.
     """
@@ -107,6 +110,7 @@ def _save(run: runs.Run, epoch: Epoch) -> None:
             "best": epoch.improved,
         },
     )
+    run.record_time(step, seconds)
     runs.save_checkpoint(
         run.last,
         {"state": epoch.state, "best": epoch.best},
