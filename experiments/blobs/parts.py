@@ -1,0 +1,99 @@
+"""The parts of the study: which settings are trained with which methods."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "bce": ("bce",),
+    "bce_augmented": ("bce_augmented",),
+    "cls": ("cls",),
+    "p0": ("p0",),
+    "sigma_mu": ("sigma_mu",),
+    "cls+p0": ("cls", "p0"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One table of the study.
+
+    Attributes:
+        name: short name.
+        config: file with the settings of the thesis.
+        changes: paths in that file -> values that stand there instead.
+        methods: what is trained on, names in METHODS.
+        log: whether p-values and uncertainties are minimised by their logarithm.
+        epochs: passes over the events.
+    """
+
+    name: str
+    config: str
+    changes: Mapping[str, Any]
+    methods: tuple[str, ...]
+    log: bool
+    epochs: int
+
+    def settings(self, method: str) -> dict[str, Any]:
+        """Changes of the file for one method."""
+        terms = [{"Type": term} for term in METHODS[method]]
+        for term in terms:
+            if not term["Type"].startswith("bce"):
+                term["Log"] = self.log
+        return {**self.changes, "Loss": terms, "Train.Epochs": self.epochs}
+
+
+def twenty(config_edges: bool) -> dict[str, Any]:
+    """Twenty bins, with the bandwidth scaled as the width of the bins is."""
+    return {
+        "Regions.plane.Binning": [round(0.05 * i, 2) for i in range(21)],
+        "Histogram.Bandwidth": 0.0225,
+        "Regions.plane.TrainableBinning": config_edges,
+    }
+
+
+# What the ablation undoes one by one.
+TUNED: Mapping[str, Mapping[str, Any]] = {
+    "no leakage": {"Regions.plane.Flow": True},
+    "clipped gradient": {"Train.Optimizer.ClipNorm": 1.0},
+    "falling step size": {
+        "Train.Optimizer.LearningRate": {
+            "Type": "exponential",
+            "Start": 1e-3,
+            "End": 1e-4,
+        }
+    },
+    "smooth activation": {"Observables.summary.Activation": "silu"},
+    "scaled inputs": {"Observables.summary.Standardize": True},
+}
+_ALL_TUNED = {path: v for changes in TUNED.values() for path, v in changes.items()}
+_THREE = ("cls", "p0", "sigma_mu")
+_FIVE = ("bce", "bce_augmented", "cls", "p0", "sigma_mu")
+_SIX = (*_FIVE, "cls+p0")
+
+
+def _parts() -> list[Part]:
+    edges = {"Regions.plane.TrainableBinning": True}
+    parts = [
+        Part("wide", "wide.yaml", {}, _FIVE, log=False, epochs=15),
+        Part("wide tuned", "wide.yaml", _ALL_TUNED, _SIX, log=True, epochs=15),
+        Part("deep 5", "deep.yaml", {}, _SIX, log=False, epochs=100),
+        Part("deep 20", "deep.yaml", twenty(False), _SIX, log=False, epochs=100),
+        Part("deep tuned", "deep.yaml", _ALL_TUNED, _SIX, log=True, epochs=100),
+        Part("deep 5 edges", "deep.yaml", edges, _THREE, log=False, epochs=100),
+        Part("deep 20 edges", "deep.yaml", twenty(True), _THREE, log=False, epochs=100),
+    ]
+    ablated = ("p0",)
+    for name, changes in TUNED.items():
+        kept = {path: v for path, v in _ALL_TUNED.items() if path not in changes}
+        parts.append(
+            Part(f"without {name}", "wide.yaml", kept, ablated, log=True, epochs=15)
+        )
+    parts.append(
+        Part("without log", "wide.yaml", _ALL_TUNED, ablated, log=False, epochs=15)
+    )
+    return parts
+
+
+PARTS: Mapping[str, Part] = {part.name: part for part in _parts()}
