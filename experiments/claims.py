@@ -38,18 +38,21 @@ class Study:
         self._start = time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def record(self, claims: list[Claim], **settings: Any) -> None:
+    def record(
+        self, claims: list[Claim], *, seconds: float | None = None, **settings: Any
+    ) -> None:
         """Write `claims.json`, with the time the study took, and print the claims.
 
         Args:
             claims: everything the study states.
+            seconds: wall time of the study; that of this process without it.
             settings: what the reader has to know to repeat it, such as seeds.
         """
         document = {
             "study": self.name,
             "quick": self.quick,
             "settings": settings,
-            "seconds": round(time.perf_counter() - self._start),
+            "seconds": round(seconds or time.perf_counter() - self._start),
             "cores": os.cpu_count(),
             "claims": [dataclasses.asdict(claim) for claim in claims],
         }

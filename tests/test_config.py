@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings, strategies as st
 
+import tiny
 from diffana import config
 from diffana.config import ConfigError
 
@@ -495,3 +496,38 @@ def test_reading_a_configuration_imports_nothing_heavy():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == ""
+
+
+def test_changed_replaces_values_by_path():
+    before = tiny.parsed(tiny.document())
+    found = config.changed(
+        before,
+        {
+            "General.Seed": 7,
+            "Regions.SR.TrainableBinning": True,
+            "Observables.0.Hidden": [4, 4],
+            "Loss": [{"Type": "p0", "Weight": 2.0}],
+        },
+    )
+    assert found.general.seed == 7
+    assert found.regions[0].trainable_binning
+    assert found.observables[0].hidden == (4, 4)
+    assert (found.loss[0].type, found.loss[0].weight) == ("p0", 2.0)
+    assert before.general.seed == 3
+    assert config.changed(before, {}) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("Train.Epoch", 3, "Train.Epoch: there is no 'Epoch' to change"),
+        ("Regions.CR.Flow", False, "Regions.CR.Flow: there is no 'CR' to change"),
+        ("Regions.1.Flow", False, "Regions.1.Flow: there is no '1' to change"),
+        ("General.Seed.x", 1, "General.Seed.x: there is no 'x' to change"),
+        ("Train.Epochs", 0, "Train.Epochs: input should be greater than 0, but is 0"),
+    ],
+)
+def test_changed_names_a_path_that_does_not_fit(path, value, message):
+    with pytest.raises(ConfigError) as caught:
+        config.changed(tiny.parsed(tiny.document()), {path: value})
+    assert str(caught.value.mistakes[0]) == message

@@ -26,6 +26,7 @@ class Part:
         methods: what is trained on, names in METHODS.
         log: whether p-values and uncertainties are minimised by their logarithm.
         epochs: passes over the events.
+        published: table of the curves that were published for it, if there is one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part:
     methods: tuple[str, ...]
     log: bool
     epochs: int
+    published: str | None = None
 
     def settings(self, method: str) -> dict[str, Any]:
         """Changes of the file for one method."""
@@ -60,11 +62,12 @@ TUNED: Mapping[str, Mapping[str, Any]] = {
     "falling step size": {
         "Train.Optimizer.LearningRate": {
             "Type": "exponential",
-            "Start": 1e-3,
-            "End": 1e-4,
+            "Start": 4e-4,
+            "End": 4e-5,
         }
     },
     "smooth activation": {"Observables.summary.Activation": "silu"},
+    "trainable edges": {"Regions.plane.TrainableBinning": True},
     "scaled inputs": {"Observables.summary.Standardize": True},
 }
 _ALL_TUNED = {path: v for changes in TUNED.values() for path, v in changes.items()}
@@ -76,11 +79,27 @@ _SIX = (*_FIVE, "cls+p0")
 def _parts() -> list[Part]:
     edges = {"Regions.plane.TrainableBinning": True}
     parts = [
-        Part("wide", "wide.yaml", {}, _FIVE, log=False, epochs=15),
+        Part(
+            "wide",
+            "wide.yaml",
+            {},
+            _FIVE,
+            log=False,
+            epochs=15,
+            published="neos_paper_fig_curves.csv",
+        ),
         Part("wide tuned", "wide.yaml", _ALL_TUNED, _SIX, log=True, epochs=15),
-        Part("deep 5", "deep.yaml", {}, _SIX, log=False, epochs=100),
+        Part(
+            "deep 5",
+            "deep.yaml",
+            {},
+            _SIX,
+            log=False,
+            epochs=100,
+            published="neos_thesis_5bin_fixed_curves.csv",
+        ),
         Part("deep 20", "deep.yaml", twenty(False), _SIX, log=False, epochs=100),
-        Part("deep tuned", "deep.yaml", _ALL_TUNED, _SIX, log=True, epochs=100),
+        Part("deep tuned", "deep.yaml", _ALL_TUNED, _SIX, log=True, epochs=50),
         Part("deep 5 edges", "deep.yaml", edges, _THREE, log=False, epochs=100),
         Part("deep 20 edges", "deep.yaml", twenty(True), _THREE, log=False, epochs=100),
     ]

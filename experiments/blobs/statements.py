@@ -67,9 +67,14 @@ def claims(histories: Histories) -> list[Claim]:
     for bins in ("5", "20"):
         if {f"deep {bins}", f"deep {bins} edges"} <= histories.keys():
             found.append(_edges(histories, bins))
-    for part, name in (("wide tuned", "(1024, 1024)"), ("deep tuned", "(128 x 4)")):
-        if part in histories:
-            found += _surpassed(histories[part], name)
+    for tuned, before, name in (
+        ("wide tuned", "wide", "(1024, 1024)"),
+        ("deep tuned", "deep 5", "(128 x 4)"),
+    ):
+        if {tuned, before} <= histories.keys():
+            found += _surpassed(histories[tuned], histories[before], name)
+    if {"wide", "wide tuned"} <= histories.keys():
+        found.append(_leakage(histories))
     if "wide tuned" in histories:
         found += _ablation(histories)
     return found
@@ -136,6 +141,25 @@ def _shallow(methods: Mapping[str, Sequence[History]]) -> Iterator[Claim]:
         verdict=verdict(
             holds=small < large,
             otherwise="differs" if ends["cls"] < ends["bce"] else "not reproduced",
+        ),
+    )
+
+
+def _leakage(histories: Histories) -> Claim:
+    lost = {
+        part: 100 * (1 - min(min(one["contained"]) for one in histories[part]["cls"]))
+        for part in ("wide", "wide tuned")
+    }
+    return Claim(
+        claim="(1024, 1024), trained on CLs: kernels leak out of [0, 1]; open outer "
+        "bins lose nothing",
+        source="peers' runs of section 7.4",
+        expected="up to 40 % of the yield of a population with closed ends, 0 with "
+        "open ones",
+        measured=f"at most {lost['wide']:.0f} % closed, "
+        f"{lost['wide tuned']:.0f} % open",
+        verdict=verdict(
+            holds=lost["wide"] > 10 and lost["wide tuned"] < 1e-6, otherwise="differs"
         ),
     )
 
@@ -237,20 +261,24 @@ def _edges(histories: Histories, bins: str) -> Claim:
     )
 
 
-def _surpassed(methods: Mapping[str, Sequence[History]], name: str) -> Iterator[Claim]:
+def _surpassed(
+    methods: Mapping[str, Sequence[History]],
+    before: Mapping[str, Sequence[History]],
+    name: str,
+) -> Iterator[Claim]:
     for metric in METRICS:
-        medians = {method: median(found, metric) for method, found in methods.items()}
-        others = {m: v for m, v in medians.items() if m != metric}
+        others = {m: median(found, metric) for m, found in methods.items()}
+        own = others.pop(metric)
+        others |= {f"{m} untuned": median(one, metric) for m, one in before.items()}
         rival = min(others, key=others.__getitem__)
-        best = medians[metric] <= others[rival]
         yield Claim(
             claim=f"{name}, tuned: training on {SHOWN[metric]} reaches the best median "
-            f"{SHOWN[metric]} of all methods",
+            f"{SHOWN[metric]} of all methods, tuned or not",
             source="goal of this study",
-            expected="at or below every other method",
+            expected="at or below every other one",
             measured=f"{spread(values(methods[metric], metric))}; next {rival} "
             f"{others[rival]:.3g}",
-            verdict="surpassed" if best else "not reproduced",
+            verdict="surpassed" if own <= others[rival] else "not reproduced",
         )
 
 

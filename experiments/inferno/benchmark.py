@@ -120,13 +120,13 @@ class Counts(AbstractLikelihood):
         known: parameters that are held.
     """
 
-    shapes: Shapes
+    shapes: Shapes | None
     width: Float[Array, " par"]
     known: Bool[Array, " par"]
 
     @classmethod
-    def of(cls, shapes: Shapes, nuisances: Mapping[str, float]) -> "Counts":
-        """The likelihood of a benchmark."""
+    def of(cls, shapes: Shapes | None, nuisances: Mapping[str, float]) -> "Counts":
+        """The likelihood of a benchmark; its shapes may follow later."""
         width = jnp.array([nuisances.get(name, math.inf) for name in NAMES])
         known = jnp.array([name not in {"s", *nuisances} for name in NAMES])
         return cls(shapes, width, known)

@@ -21,7 +21,6 @@ from experiments.inferno.benchmark import (
     Counts,
     analytical_uncertainties,
     optimal_shapes,
-    profile_uncertainty,
     uncertainties,
 )
 from experiments.inferno.findings import claims
@@ -29,8 +28,8 @@ from experiments.inferno.training import (
     CrossEntropy,
     Expected,
     Training,
-    exact_shapes,
     network_shapes,
+    other_uncertainties,
 )
 
 
@@ -40,18 +39,12 @@ TEST_SEED = 10_000  # of events that no training has seen
 def trainings(n_steps):
     """Training and number of seeds of each row."""
     fading = optax.adam(optax.cosine_decay_schedule(5e-3, n_steps, alpha=0.01))
-    cooling = Geometric(3.0, 0.1)
-    log_sigma, sigma = SigmaMu(NOMINAL[0], log=True), SigmaMu(NOMINAL[0])
+    steady, cooling = optax.adam(2e-3), Geometric(3.0, 0.1)
+    sigma, log_sigma = Expected(SigmaMu(NOMINAL[0])), SigmaMu(NOMINAL[0], log=True)
     return {
         "classifier": (Training(CrossEntropy(), cooling, fading, n_steps), 3),
         "INFERNO": (
-            Training(
-                Expected(sigma),
-                Constant(0.1),
-                optax.adam(2e-3),
-                n_steps,
-                keep_best=False,
-            ),
+            Training(sigma, Constant(0.1), steady, n_steps, keep_best=False),
             2,
         ),
         "10 bins": (Training(Expected(log_sigma), cooling, fading, n_steps), 5),
@@ -85,18 +78,16 @@ def main(argv=None):
         "analytical": analytical_uncertainties().tolist(),
         "optimal classifier": uncertainties(optimal_shapes()).tolist(),
     }
-    checks = {}
-    for at in chosen:
-        network, shapes = kept["10 bins", at]
-        exact = uncertainties(exact_shapes(network, n_test, TEST_SEED))[at]
-        checks[at] = {
-            "profile": profile_uncertainty(shapes, BENCHMARKS[at]),
-            "exact": exact,
-        }
+    checks = {
+        at: other_uncertainties(*kept["10 bins", at], at, n_test, TEST_SEED)
+        for at in chosen
+    }
     numbers = {"rows": rows, "references": references, "checks": checks}
     (options.out / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
     figures.draw(options.out, rows, references, kept)
-    study.record(claims(rows, references, checks), updates=n_steps, test_events=n_test)
+    seeds = {name: len(next(iter(row.values()))) for name, row in rows.items()}
+    found = claims(rows, references, checks)
+    study.record(found, seeds=seeds, updates=n_steps, test_events=n_test)
 
 
 if __name__ == "__main__":

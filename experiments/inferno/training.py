@@ -19,12 +19,15 @@ from diffana.losses import AbstractLoss
 from diffana.observable import MLP, Standardisation
 from diffana.trainable import trainable
 from experiments.inferno.benchmark import (
+    BENCHMARKS,
     Counts,
     Shapes,
     background,
     background_score,
     hard_shapes,
+    profile_uncertainty,
     signal,
+    uncertainties,
 )
 
 
@@ -80,7 +83,7 @@ def learned_shapes(
     the events are needed and hard histograms have a slope, too. The sum of the slopes
     is zero, as that of the probabilities is one.
     """
-    edges = jnp.arange(network.layers[-1].bias.size + 1.0)
+    edges = jnp.arange(network.layers[-1].weight.shape[0] + 1.0)
 
     def mean(outputs, weight):
         return histogram(outputs, weight / len(outputs), edges).sumw
@@ -217,3 +220,20 @@ def exact_shapes(network: MLP, n_events: int, seed: int, chunk: int = 50_000) ->
 def _exact_shapes(network: MLP, key, n_events: int) -> Shapes:
     events = _events(key, n_events, n_events)
     return learned_shapes(network, ArgmaxHistogram(), *events)
+
+
+def other_uncertainties(
+    network: MLP, shapes: Shapes, at: int, n_events: int, seed: int
+) -> dict[str, float]:
+    """Uncertainty of s in benchmark `at` by two other ways than the paper's.
+
+    Args:
+        network: whose largest output is the bin.
+        shapes: its hard shapes.
+        at: number of the benchmark.
+        n_events: simulated events of either process.
+        seed: of these events.
+    """
+    exact = uncertainties(exact_shapes(network, n_events, seed))[at]
+    profile = profile_uncertainty(shapes, BENCHMARKS[at])
+    return {"exact": float(exact), "profile": profile}

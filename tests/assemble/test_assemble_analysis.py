@@ -302,6 +302,39 @@ def test_optimisers_of_a_configuration(optimizer):
     np.testing.assert_allclose(moves, want, rtol=1e-6)  # epsilon of Adam is 1e-8
 
 
+@pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
+def test_long_gradients_are_shortened(rule):
+    """To the direction they have, before anything else is done with them."""
+    section = {"Type": rule, "LearningRate": 1.0, "ClipNorm": 0.5}
+    if rule == "adamw":
+        section["WeightDecay"] = 0.0
+    plan, _ = trainer(
+        n_steps=2, Train=tiny.document()["Train"] | {"Optimizer": section}
+    )
+    weight = jnp.zeros(2)
+    state = plan.optimiser.init(weight)
+    update, state = plan.optimiser.update(jnp.array([30.0, 40.0]), state, weight)
+    if rule == "sgd":
+        np.testing.assert_allclose(update, [-0.3, -0.4], rtol=1e-12)
+    # Adam forgets the length of the first gradient; the second one tells what it was.
+    update, _ = plan.optimiser.update(jnp.array([0.3, 0.4]), state, weight)
+    want = {"sgd": [-0.3, -0.4]}.get(rule, [-1.0, -1.0])
+    np.testing.assert_allclose(update, want, rtol=1e-6)  # epsilon of Adam is 1e-8
+
+
+def test_trainings_that_differ_in_their_seed_share_their_optimiser():
+    """It is static in a compiled step, where only the same object is the same."""
+    rules = [
+        trainer(
+            n_steps=2,
+            General={**tiny.document()["General"], "Seed": seed},
+        )[0].optimiser
+        for seed in (1, 2)
+    ]
+    assert rules[0] is rules[1]
+    assert trainer(n_steps=3)[0].optimiser is not rules[0]
+
+
 def test_trainer_knows_its_signal():
     plan, _ = trainer(NormFactors=[{"Name": "mu"}])
     assert plan.signal == ("signal", "background")
