@@ -203,4 +203,4 @@ with plot.style():
 
 # %% [markdown]
 # With runs that `diffana train` has left in folders, `diffana compare runs/*` makes the
-# same figure and a table. `experiments/losses` repeats this study with nine seeds.
+# same figure and a table. `experiments/blobs` repeats this study with nine seeds.

@@ -87,4 +87,4 @@ def mark_undefined(settings, *, ax):
             )
     ax.set_xscale("log")
     ax.set_xticks([float(name) for name in fixed], fixed)
-    ax.minorticks_off()
+    ax.xaxis.minorticks_off()

@@ -45,7 +45,7 @@ def medians(settings, *, fixed):
 
 
 def listed(numbers):
-    return ", ".join(f"{name}: {value:.3g}" for name, value in numbers.items())
+    return ", ".join(f"{name}: {value:.4g}" for name, value in numbers.items())
 
 
 def report(found):
@@ -58,12 +58,12 @@ def report(found):
             lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
             for name, runs in settings.items():
                 values, ratios = hard(runs), ratio(runs)
-                both = f"{np.median(ratios):.3g}" if len(ratios) else ""
+                both = f"{np.median(ratios):.4g}" if len(ratios) else ""
                 epochs = [run["epoch"] for run in runs if not run["stopped"]]
                 epoch = f"{np.median(epochs):.0f}" if epochs else ""
                 lines.append(
-                    f"| {name} | {np.median(values):.3g} [{values.min():.3g}, "
-                    f"{values.max():.3g}] | {both} | {epoch} "
+                    f"| {name} | {np.median(values):.4g} [{values.min():.4g}, "
+                    f"{values.max():.4g}] | {both} | {epoch} "
                     f"| {sum(run['refused'] for run in runs)} | {n_stopped(runs)} |"
                 )
             lines.append("")
@@ -124,9 +124,9 @@ def _never_worse(settings, what, source):
     return Claim(
         claim=f"{what}: an annealed one is never worse than the best fixed one",
         source=source,
-        expected=f"medians at most that of the best, {best}: {fixed[best]:.3g}",
+        expected=f"medians at most that of the best, {best}: {fixed[best]:.4g}",
         measured="; ".join(
-            f"{name}: {value:.3g}, better on {wins[name]} of {len(settings[best])}"
+            f"{name}: {value:.4g}, better on {wins[name]} of {len(settings[best])}"
             for name, value in annealed.items()
         ),
         verdict="reproduced" if all(good) else some,
@@ -146,8 +146,8 @@ def _no_tuning(settings, what):
         source=GOAL,
         expected="largest over smallest median closer to 1 for schedules than for "
         "fixed ones, and the worst schedule at or below all fixed ones but the best",
-        measured=f"{of_annealed:.3g} against {of_fixed:.3g}; worst schedule "
-        f"{worst:.3g}, second best fixed one {second:.3g}",
+        measured=f"{of_annealed:.4g} against {of_fixed:.4g}; worst schedule "
+        f"{worst:.4g}, second best fixed one {second:.4g}",
         verdict="reproduced" if all(good) else some,
     )
 
@@ -189,7 +189,7 @@ def _gap_of_annealed(bandwidth):
         source=GOAL,
         expected="median of |ln(soft / hard)| lower for all schedules",
         measured="; ".join(
-            f"{SHOWN[m]} at most {annealed:.3g} against {fixed:.3g}"
+            f"{SHOWN[m]} at most {annealed:.4g} against {fixed:.4g}"
             for m, (annealed, fixed) in pairs.items()
         ),
         verdict="reproduced" if all(good) else some,

@@ -46,15 +46,8 @@ class Part:
         return {**self.changes, "Loss": terms, "Train.Epochs": self.epochs}
 
 
-def twenty(config_edges: bool) -> dict[str, Any]:
-    """Twenty bins, with the bandwidth scaled as the width of the bins is."""
-    return {
-        "Regions.plane.Binning": [round(0.05 * i, 2) for i in range(21)],
-        "Histogram.Bandwidth": 0.0225,
-        "Regions.plane.TrainableBinning": config_edges,
-    }
-
-
+TWENTY = {"Regions.plane.Binning": [round(0.05 * i, 2) for i in range(21)]}
+EDGES = {"Regions.plane.TrainableBinning": True}
 # What the ablation undoes one by one.
 TUNED: Mapping[str, Mapping[str, Any]] = {
     "no leakage": {"Regions.plane.Flow": True},
@@ -77,7 +70,6 @@ _SIX = (*_FIVE, "cls+p0")
 
 
 def _parts() -> list[Part]:
-    edges = {"Regions.plane.TrainableBinning": True}
     parts = [
         Part(
             "wide",
@@ -98,10 +90,12 @@ def _parts() -> list[Part]:
             epochs=100,
             published="neos_thesis_5bin_fixed_curves.csv",
         ),
-        Part("deep 20", "deep.yaml", twenty(False), _SIX, log=False, epochs=100),
+        Part("deep 20", "deep.yaml", TWENTY, _SIX, log=False, epochs=100),
         Part("deep tuned", "deep.yaml", _ALL_TUNED, _SIX, log=True, epochs=50),
-        Part("deep 5 edges", "deep.yaml", edges, _THREE, log=False, epochs=100),
-        Part("deep 20 edges", "deep.yaml", twenty(True), _THREE, log=False, epochs=100),
+        Part("deep 5 edges", "deep.yaml", EDGES, _THREE, log=False, epochs=100),
+        Part(
+            "deep 20 edges", "deep.yaml", TWENTY | EDGES, _THREE, log=False, epochs=100
+        ),
     ]
     ablated = ("p0",)
     for name, changes in TUNED.items():

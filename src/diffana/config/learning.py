@@ -359,7 +359,8 @@ LossSection = Annotated[
 
 _CLIP_NORM = Field(
     default=None,
-    description="Largest Euclidean norm of a gradient; longer ones are shortened to it.",
+    description="Largest Euclidean norm of a gradient; longer ones are shortened to "
+    "it.",
 )
 
 

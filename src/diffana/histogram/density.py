@@ -281,9 +281,9 @@ def _weighted_sums(
     return jax.lax.scan(add, start, (padded(x), padded(weight)))[0]
 
 
-# The barrier that keeps XLA from merging the backward with the forward pass is not needed
-# under `scan`. With it, jaxlib 0.10 on CPUs compiles the derivative of a softmax to zero,
-# or crashes, from 4096 events on.
+# The barrier that keeps XLA from merging the backward with the forward pass is not
+# needed under `scan`. With it, jaxlib 0.10 on CPUs compiles the derivative of a softmax
+# to zero, or crashes, from 4096 events on.
 @ft.partial(jax.checkpoint, prevent_cse=False)
 def _chunk_sums(mass, x, weight):
     # Sums and not a matrix product: XLA fuses them with the kernels, and accelerators
