@@ -25,3 +25,16 @@ def shared() -> pathlib.Path:
     if not folder or not pathlib.Path(folder).is_dir():
         pytest.skip("DIFFANA_SHARED names no folder with reference numbers")
     return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_programs():
+    """Forget compiled programs before they fill a process's table of memory maps.
+
+    Each program holds several maps, and Linux aborts a process that asks for more than
+    65 530 of them (vm.max_map_count).
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 35_000:
+        jax.clear_caches()
