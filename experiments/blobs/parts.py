@@ -26,6 +26,7 @@ class Part:
         methods: what is trained on, names in METHODS.
         log: whether p-values and uncertainties are minimised by their logarithm.
         epochs: passes over the events.
+        seeds: how many of them a full study takes.
         published: table of the curves that were published for it, if there is one.
     """
 
@@ -35,6 +36,7 @@ class Part:
     methods: tuple[str, ...]
     log: bool
     epochs: int
+    seeds: int = 9
     published: str | None = None
 
     def settings(self, method: str) -> dict[str, Any]:
@@ -50,7 +52,7 @@ TWENTY = {"Regions.plane.Binning": [round(0.05 * i, 2) for i in range(21)]}
 EDGES = {"Regions.plane.TrainableBinning": True}
 # What the ablation undoes one by one.
 TUNED: Mapping[str, Mapping[str, Any]] = {
-    "no leakage": {"Regions.plane.Flow": True},
+    "open outer bins": {"Regions.plane.Flow": True},
     "clipped gradient": {"Train.Optimizer.ClipNorm": 1.0},
     "falling step size": {
         "Train.Optimizer.LearningRate": {
@@ -97,16 +99,15 @@ def _parts() -> list[Part]:
             "deep 20 edges", "deep.yaml", TWENTY | EDGES, _THREE, log=False, epochs=100
         ),
     ]
-    ablated = ("p0",)
     for name, changes in TUNED.items():
         kept = {path: v for path, v in _ALL_TUNED.items() if path not in changes}
-        parts.append(
-            Part(f"without {name}", "wide.yaml", kept, ablated, log=True, epochs=15)
-        )
-    parts.append(
-        Part("without log", "wide.yaml", _ALL_TUNED, ablated, log=False, epochs=15)
-    )
+        parts.append(_ablation(f"without {name}", kept, log=True))
+    parts.append(_ablation("without log", _ALL_TUNED, log=False))
     return parts
+
+
+def _ablation(name: str, changes: Mapping[str, Any], *, log: bool) -> Part:
+    return Part(name, "wide.yaml", changes, ("p0",), log=log, epochs=15, seeds=5)
 
 
 PARTS: Mapping[str, Part] = {part.name: part for part in _parts()}

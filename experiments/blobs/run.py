@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
     study = Study("blobs", options.out, quick=options.quick)
-    seeds = range(3 if options.quick else options.seeds)
+    seeds = 3 if options.quick else options.seeds
     histories: dict[str, dict[str, list[dict]]] = {}
     for name in options.parts:
         part = PARTS[name]
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
             method: train(
                 part,
                 method,
-                seeds,
+                range(min(seeds, part.seeds)),
                 options.out / f"{name}.{method}.json",
                 learned=options.out / "figures",
             )
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     study.record(
         statements.claims(histories),
         seconds=sum(one["seconds"] for one in trained),
-        seeds=len(seeds),
+        seeds=seeds,
     )
 
 

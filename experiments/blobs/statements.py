@@ -13,6 +13,16 @@ History = Mapping[str, Any]
 Histories = Mapping[str, Mapping[str, Sequence[History]]]
 METRICS = ("cls", "p0", "sigma_mu")
 SHOWN = {"cls": "CLs", "p0": "p0", "sigma_mu": "σ_μ"}
+# What each setting of the ablation is, in a sentence.
+WORDS = {
+    "open outer bins": "outer bins that take in what leaks out of [0, 1]",
+    "clipped gradient": "clipping the gradient",
+    "falling step size": "a smaller step size that falls",
+    "smooth activation": "a smooth activation",
+    "trainable edges": "trainable edges",
+    "scaled inputs": "inputs scaled to unit width",
+    "log": "the logarithm of p0",
+}
 THESIS = "Simpson, PhD thesis (2023)"
 
 
@@ -283,27 +293,21 @@ def _surpassed(
 
 
 def _ablation(histories: Histories) -> Iterator[Claim]:
-    tuned = histories["wide tuned"]
     for name in (*TUNED, "log"):
-        part = histories.get(f"without {name}")
-        if part is None:
+        without = histories.get(f"without {name}")
+        if without is None:
             continue
-        worse = {m: median(part[m], m) / median(tuned[m], m) for m in part}
+        found = without["p0"]
+        # The same seeds, of which the ablation has fewer.
+        tuned = histories["wide tuned"]["p0"][: len(found)]
+        ratio = median(found, "p0") / median(tuned, "p0")
         yield Claim(
-            claim=f"(1024, 1024): what the {name} contributes",
-            source="ablation: all settings but this one",
-            expected="worse without it",
-            measured="; ".join(
-                f"{SHOWN[m]} {spread(values(part[m], m))} instead of "
-                f"{median(tuned[m], m):.3g}"
-                for m in part
-            ),
-            verdict=verdict(
-                holds=all(ratio > 1 for ratio in worse.values()),
-                otherwise="differs"
-                if any(ratio > 1 for ratio in worse.values())
-                else "not reproduced",
-            ),
+            claim=f"(1024, 1024), trained on p0: worse without {WORDS[name]}",
+            source=f"ablation of this study, {len(found)} seeds",
+            expected="median p0 higher than with all settings",
+            measured=f"{spread(values(found, 'p0'))} instead of "
+            f"{spread(values(tuned, 'p0'))}",
+            verdict=verdict(holds=ratio > 1),
         )
 
 
