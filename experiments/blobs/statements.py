@@ -297,7 +297,8 @@ def _surpassed(
             expected="at or below every other one",
             measured=f"{own:.4g} (median and range "
             f"{spread(values(methods[metric], metric))}); "
-            f"best other {rival} {others[rival]:.4g}; with {SHOWN[metric]} in the loss: "
+            f"best other {rival} {others[rival]:.4g}; with "
+            f"{SHOWN[metric]} in the loss: "
             + ", ".join(f"{m} {told(v)}" for m, v in mixtures.items()),
             verdict="surpassed" if own <= others[rival] else "not reproduced",
         )
