@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 
 Verdict = Literal["reproduced", "surpassed", "differs", "not reproduced"]
 
@@ -61,3 +63,14 @@ class Study:
         for claim in claims:
             print(f"{claim.verdict:15} {claim.claim}")
             print(f"{'':15} expected {claim.expected}; measured {claim.measured}")
+
+
+def spread(values: np.ndarray) -> str:
+    """Median and range over seeds, smaller being better; undefined is worst."""
+    values = np.where(np.isnan(values), np.inf, values)
+    return f"{told(np.median(values))} [{told(values.min())}, {told(values.max())}]"
+
+
+def told(number: float) -> str:
+    """A number with three digits; infinity stands for an undefined one."""
+    return f"{number:.3g}" if np.isfinite(number) else "undefined"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.blobs.parts import TUNED
-from experiments.claims import Claim, Verdict
+from experiments.claims import Claim, Verdict, spread, told
 
 
 History = Mapping[str, Any]
@@ -42,17 +42,6 @@ def values(found: Sequence[History], metric: str) -> np.ndarray:
 
 def median(found: Sequence[History], metric: str) -> float:
     return float(np.median(values(found, metric)))
-
-
-def spread(numbers: np.ndarray) -> str:
-    """Median and range."""
-    low, high = numbers.min(), numbers.max()
-    return f"{told(np.median(numbers))} [{told(low)}, {told(high)}]"
-
-
-def told(number: float) -> str:
-    """A number with three digits; an undefined one is infinite here."""
-    return f"{number:.3g}" if np.isfinite(number) else "undefined"
 
 
 def report(histories: Histories) -> str:

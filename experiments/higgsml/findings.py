@@ -2,17 +2,11 @@
 
 import numpy as np
 
-from experiments.claims import Claim
+from experiments.claims import Claim, spread
 
 
 SHOWN = {"cls": "CLs", "p0": "p0", "sigma_mu": "σ_μ"}
 BASELINE = "bce_augmented"
-
-
-def spread(values):
-    """Median and range; an undefined value is the worst, shown as inf."""
-    values = np.where(np.isnan(values), np.inf, values)
-    return f"{np.median(values):.3g} [{values.min():.3g}, {values.max():.3g}]"
 
 
 def of(runs, metric):

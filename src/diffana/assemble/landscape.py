@@ -11,6 +11,7 @@ from jaxtyping import Float, PyTree
 
 from diffana.analysis import Analysis
 from diffana.assemble.joining import published
+from diffana.assemble.model import parameter_names
 from diffana.assemble.moves import (
     AbstractMove,
     Edge,
@@ -80,8 +81,7 @@ def landscape_losses(
         SpecificationError: if a loss names a parameter that there is not, or needs a
             network that there is not.
     """
-    known = {one.name for one in model.layout.parameter_sets}
-    known |= set(model.parameters.names)
+    known = parameter_names(model)
     for index, named in enumerate(config.named_losses.values()):
         for section in named.loss:
             where = f"Losses[{index}]"

@@ -152,10 +152,16 @@ def _check_bounds(poi: NormFactorSection, setting: Mapping[str, Any]) -> None:
         )
 
 
+def parameter_names(model: HistFactory) -> set[str]:
+    """Names by which a configuration may call parameters: whole sets or components."""
+    return {one.name for one in model.layout.parameter_sets} | set(
+        model.parameters.names
+    )
+
+
 def _check_names(config: Config, model: HistFactory) -> None:
     """Refuse names of parameters that could not be checked without the model."""
-    known = {one.name for one in model.layout.parameter_sets}
-    known |= set(model.parameters.names)
+    known = parameter_names(model)
     named = [("General.Fixed", held.name) for held in config.general.fixed or ()]
     for loss in config.loss:
         named += [
