@@ -16,4 +16,9 @@ from diffana.data.readers import (
 )
 from diffana.data.table import Table as Table
 from diffana.data.toys import gaussian_blobs as gaussian_blobs
-from diffana.data.variations import tau_energy_scale as tau_energy_scale
+from diffana.data.variations import (
+    jet_energy_scale as jet_energy_scale,
+    recomputed as recomputed,
+    soft_met as soft_met,
+    tau_energy_scale as tau_energy_scale,
+)

@@ -27,20 +27,17 @@ def tau_energy_scale(table: Table, factor: float) -> Table:
     PRI_tau_pt is multiplied by `factor`. What that adds to the momentum of the τ is
     taken from the missing transverse momentum (as vectors) and added to the scalar sum
     PRI_met_sumet. The derived quantities of the table are computed anew from the
-    varied ones; see `derived`. This is the definition of the FAIR-Universe challenge
+    varied ones; see `recomputed`. This is the definition of the FAIR-Universe challenge
     (arXiv:2410.02867).
 
-    Quantities in a file are rounded, here they are not: take the events varied by a
-    factor of 1 for the nominal ones to have both on the same footing. No selection is
-    applied again, though events cross the threshold on PRI_tau_pt.
+    No selection is applied again, though events cross the threshold on PRI_tau_pt.
 
     Args:
         table: events with at least PRI_tau_pt, PRI_tau_phi, PRI_met and PRI_met_phi.
         factor: energy after over energy before, > 0, such as 1.03.
 
     Returns:
-        The table with the affected columns replaced. DER_mass_MMC is withheld: it
-        comes from a mass fit to information that is not in the table.
+        The table with the affected columns replaced.
 
     Raises:
         ValueError: if `factor` is not positive.
@@ -55,21 +52,107 @@ def tau_energy_scale(table: Table, factor: float) -> Table:
         >>> up["PRI_tau_pt"].round(6), up["PRI_met"].round(6)
         (array([44.]), array([6.]))
     """
-    if not factor > 0:
-        raise ValueError(f"an energy scale factor has to be > 0, not {factor}")
-    tau_pt = _float64(table, "PRI_tau_pt")
-    added = (factor - 1) * tau_pt
-    met = _momentum(table, "met") - _transverse(added, _float64(table, "PRI_tau_phi"))
-    varied = {
-        "PRI_tau_pt": tau_pt + added,
-        "PRI_met": np.hypot(met[0], met[1]),
-        "PRI_met_phi": np.arctan2(met[1], met[0]),
-    }
-    if "PRI_met_sumet" in table:
-        varied["PRI_met_sumet"] = _float64(table, "PRI_met_sumet") + added
-    scaled = table.replaced(varied)
-    affected = [name for name in _FROM_TAU_OR_MET if name in table]
-    return scaled.replaced(derived(scaled, affected)).without(
+    added = _excess(factor) * _float64(table, "PRI_tau_pt")
+    recoil = -_transverse(added, _float64(table, "PRI_tau_phi"))
+    scaled = table.replaced({"PRI_tau_pt": table["PRI_tau_pt"] + added})
+    return recomputed(_with_visible(_with_met(scaled, recoil), added))
+
+
+def jet_energy_scale(table: Table, factor: float) -> Table:
+    """The events as recorded if the energy scale of jets were `factor`.
+
+    The transverse momenta of the leading and the subleading jet and the sum
+    PRI_jet_all_pt are multiplied by `factor`. What that adds to the momenta of the two
+    jets is taken from the missing transverse momentum (as vectors); the directions of
+    further jets are in no column. The derived quantities are computed anew; see
+    `recomputed`. This is the definition of the FAIR-Universe challenge
+    (arXiv:2410.02867), but for jets that cross the threshold of the file: they neither
+    appear nor vanish, so select jets well above it.
+
+    Args:
+        table: events with at least PRI_met, PRI_met_phi, PRI_jet_num, PRI_jet_all_pt
+            and the transverse momenta and angles φ of the two jets.
+        factor: energy after over energy before, > 0, such as 1.02.
+
+    Returns:
+        The table with the affected columns replaced. DER_mass_jet_jet is withheld: the
+        masses of the jets are in no column.
+
+    Raises:
+        ValueError: if `factor` is not positive.
+        DataError: if a column needed is not in the table.
+
+    Example:
+        >>> recoiling = Table({
+        ...     "PRI_jet_num": [1.0], "PRI_jet_all_pt": [50.0],
+        ...     "PRI_jet_leading_pt": [50.0], "PRI_jet_leading_phi": [0.0],
+        ...     "PRI_jet_subleading_pt": [np.nan], "PRI_jet_subleading_phi": [np.nan],
+        ...     "PRI_met": [50.0], "PRI_met_phi": [np.pi],
+        ... })
+        >>> jet_energy_scale(recoiling, 1.1)["PRI_met"].round(6)
+        array([55.])
+    """
+    excess = _excess(factor)
+    jets = [
+        _transverse(excess * pt, phi)
+        for pt, phi in zip(_jets(table, "pt"), _jets(table, "phi"), strict=True)
+    ]
+    recoil = -np.nan_to_num(np.stack(jets)).sum(axis=0)
+    scalars = ("PRI_jet_leading_pt", "PRI_jet_subleading_pt", "PRI_jet_all_pt")
+    scaled = table.replaced({name: factor * _float64(table, name) for name in scalars})
+    added = excess * _float64(table, "PRI_jet_all_pt")
+    return recomputed(_with_visible(_with_met(scaled, recoil), added)).without(
+        "DER_mass_jet_jet", "the masses of jets are not in the table"
+    )
+
+
+def soft_met(table: Table, sigma: float) -> Table:
+    """The events with noise added to the missing transverse momentum.
+
+    Both of its components get independent normal noise, as soft energy that belongs to
+    no object would add. The derived quantities are computed anew; see `recomputed`.
+    This is the definition of the FAIR-Universe challenge (arXiv:2410.02867), apart from
+    the source of the noise: here it follows from the angles of the event itself, so
+    that an event has the same noise whenever it is read, and noise of another width is
+    the same noise scaled.
+
+    Args:
+        table: events with at least PRI_met, PRI_met_phi, PRI_lep_phi and PRI_tau_phi.
+        sigma: standard deviation of the noise in one component, in GeV, >= 0.
+
+    Returns:
+        The table with the affected columns replaced.
+
+    Raises:
+        ValueError: if `sigma` is negative.
+        DataError: if a column needed is not in the table.
+
+    Example:
+        >>> event = Table({
+        ...     "PRI_lep_phi": [0.3], "PRI_tau_phi": [2.0],
+        ...     "PRI_met": [20.0], "PRI_met_phi": [0.0],
+        ... })
+        >>> bool(soft_met(event, 3.0)["PRI_met"] != 20.0)
+        True
+    """
+    if not sigma >= 0:
+        raise ValueError(f"the width of noise has to be >= 0, not {sigma}")
+    angles = [_float64(table, f"PRI_{one}_phi") for one in ("lep", "tau", "met")]
+    return recomputed(_with_met(table, sigma * _normal_noise(np.stack(angles))))
+
+
+def recomputed(table: Table) -> Table:
+    """The table with all derived quantities that variations change computed anew.
+
+    Quantities in a file are rounded, varied ones are not: take these events for the
+    nominal ones to have both on the same footing. DER_mass_MMC is withheld: it comes
+    from a mass fit to information that is not in the table.
+
+    Raises:
+        DataError: if a column needed is not in the table.
+    """
+    affected = [name for name in _FROM_VARIED_MOMENTA if name in table]
+    return table.replaced(derived(table, affected)).without(
         "DER_mass_MMC", "the mass fit cannot be repeated for varied events"
     )
 
@@ -107,6 +190,52 @@ def derived(table: Table, names: Iterable[str] | None = None) -> dict[str, _Colu
                 f"{close_matches(name, _DERIVED)}"
             )
     return {name: _DERIVED[name](table) for name in names}
+
+
+def _excess(factor: float) -> float:
+    if not factor > 0:
+        raise ValueError(f"an energy scale factor has to be > 0, not {factor}")
+    return factor - 1
+
+
+def _with_met(table: Table, added: Float[np.ndarray, "2 event"]) -> Table:
+    met = _momentum(table, "met") + added
+    return table.replaced(
+        {
+            "PRI_met": np.hypot(met[0], met[1]),
+            "PRI_met_phi": np.arctan2(met[1], met[0]),
+        }
+    )
+
+
+def _with_visible(table: Table, added: _Column) -> Table:
+    """The table with `added` in the scalar sum of visible momenta, if it has one."""
+    if "PRI_met_sumet" not in table:
+        return table
+    return table.replaced({"PRI_met_sumet": table["PRI_met_sumet"] + added})
+
+
+def _normal_noise(
+    seeds: Float[np.ndarray, "number event"],
+) -> Float[np.ndarray, "2 event"]:
+    """Two standard normal numbers for each event that follow from its own numbers."""
+    state = np.zeros(seeds.shape[1], np.uint64)
+    for bits in np.ascontiguousarray(seeds).view(np.uint64):
+        state = _scrambled(state ^ bits)
+    uniform = []
+    for _ in range(2):
+        state = _scrambled(state)
+        uniform.append(((state >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53)
+    radius, angle = np.sqrt(-2 * np.log(uniform[0])), 2 * np.pi * uniform[1]
+    return _transverse(radius, angle)
+
+
+def _scrambled(state: np.ndarray) -> np.ndarray:
+    """One step of the generator SplitMix64 (doi:10.1145/2714064.2660195)."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
 
 
 def _float64(table: Table, name: str) -> _Column:
@@ -221,8 +350,8 @@ _DERIVED: Mapping[str, Callable[[Table], _Column]] = {
     "DER_lep_eta_centrality": _lep_eta_centrality,
 }
 
-# Those that depend on the momentum of the τ or the missing momentum.
-_FROM_TAU_OR_MET = (
+# Those that depend on the momenta of the τ and of jets or on the missing momentum.
+_FROM_VARIED_MOMENTA = (
     "DER_mass_transverse_met_lep",
     "DER_mass_vis",
     "DER_pt_h",
