@@ -10,20 +10,29 @@ from jaxtyping import Bool, Float
 from diffana.assemble.joining import workspace_files
 from diffana.config import (
     Config,
+    JetEnergyScale,
     NormPlusShapeSystematic,
     OtherFeatures,
     OtherSample,
     OtherWeight,
     RegionSection,
     SampleSection,
+    SoftMet,
     Symmetrized,
+    TauEnergyScale,
+    TransformSection,
 )
 from diffana.data.events import Events
 from diffana.data.expressions import columns_of, evaluate
 from diffana.data.readers import open_reader
 from diffana.data.table import Table
 from diffana.data.toys import BLOB_MEANS, gaussian_blobs
-from diffana.data.variations import tau_energy_scale
+from diffana.data.variations import (
+    jet_energy_scale,
+    recomputed,
+    soft_met,
+    tau_energy_scale,
+)
 from diffana.errors import DataError
 
 
@@ -272,7 +281,7 @@ def _populations(
     if any(isinstance(variation, OtherFeatures) for _, variation in variations):
         # The features of a file are rounded, recomputed ones are not: the nominal ones
         # are recomputed too, so that both differ by the variation alone.
-        nominal = tau_energy_scale(raw, 1.0)
+        nominal = recomputed(raw)
     else:
         nominal = raw
     weight, scale = _weights(sample, nominal)
@@ -280,7 +289,7 @@ def _populations(
     for name, variation in variations:
         match variation:
             case OtherFeatures():
-                table = tau_energy_scale(raw, variation.transform.factor)
+                table = _transformed(raw, variation.transform)
                 yield _Population(name, source, table, weight)
             case OtherWeight():
                 varied = scale * _numbers(variation.weight, nominal)
@@ -290,6 +299,16 @@ def _populations(
                 table = _own_events(sample, tables.joined(variation.sample_path, tree))
                 other, _ = _weights(sample, table)
                 yield _Population(name, f"{sample.name}/{name}", table, other)
+
+
+def _transformed(table: Table, transform: TransformSection) -> Table:
+    match transform:
+        case TauEnergyScale(factor=factor):
+            return tau_energy_scale(table, factor)
+        case JetEnergyScale(factor=factor):
+            return jet_energy_scale(table, factor)
+        case SoftMet(sigma=sigma):
+            return soft_met(table, sigma)
 
 
 def _own_events(sample: SampleSection, table: Table) -> Table:

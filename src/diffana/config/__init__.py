@@ -72,6 +72,7 @@ from diffana.config.sections import (
 from diffana.config.statistics import (
     FitSection as FitSection,
     InterpolationSection as InterpolationSection,
+    JetEnergyScale as JetEnergyScale,
     NormalizationSystematic as NormalizationSystematic,
     NormFactorSection as NormFactorSection,
     NormPlusShapeSystematic as NormPlusShapeSystematic,
@@ -79,6 +80,8 @@ from diffana.config.statistics import (
     OtherSample as OtherSample,
     OtherWeight as OtherWeight,
     RelativeYield as RelativeYield,
+    SoftMet as SoftMet,
     Symmetrized as Symmetrized,
     TauEnergyScale as TauEnergyScale,
+    TransformSection as TransformSection,
 )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Discriminator,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -74,10 +75,31 @@ class TauEnergyScale(Section):
     factor: PositiveFloat = Field(description="Factor on the tau's transverse energy.")
 
 
+class JetEnergyScale(Section):
+    """Scaled energy of all jets; features that depend on it are recomputed."""
+
+    type: Literal["jet_energy_scale"]
+    factor: PositiveFloat = Field(description="Factor on a jet's transverse energy.")
+
+
+class SoftMet(Section):
+    """Noise on the missing transverse momentum; features are recomputed."""
+
+    type: Literal["soft_met"]
+    sigma: NonNegativeFloat = Field(
+        description="Standard deviation of the noise in each component, in GeV."
+    )
+
+
+TransformSection = Annotated[
+    TauEnergyScale | JetEnergyScale | SoftMet, Field(discriminator="type")
+]
+
+
 class OtherFeatures(Section):
     """A variation of the features of each event."""
 
-    transform: TauEnergyScale = Field(description="How the features change.")
+    transform: TransformSection = Field(description="How the features change.")
 
 
 class Symmetrized(Section):
