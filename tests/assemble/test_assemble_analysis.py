@@ -34,12 +34,11 @@ REGIONS = [
             {"Variable": "y", "Below": 1.5, "Trainable": False},
         ],
     },
-    {"Name": "CR", "Variable": "y", "Binning": [-1.0, 0.0, 1.0, 2.0]},
+    {"Name": "CR", "Variable": "y", "Binning": [-1.0, 0.0, 1.0, 2.0], "Flow": True},
     {
         "Name": "VR",
         "Variable": "x",
         "Binning": [0.0, 1.0, 2.0],
-        "Flow": False,
         "TrainableBinning": True,
     },
 ]

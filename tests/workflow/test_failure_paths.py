@@ -3,8 +3,12 @@
 import copy
 import gzip
 
+import awkward as ak
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import uproot
 from click.testing import CliRunner
 
 import tiny
@@ -36,6 +40,7 @@ class Case:
     def __init__(self, folder):
         self.folder = folder
         self.out = folder / "run"
+        self.size = 0
         self.config = {
             "General": {
                 "Measurement": "files",
@@ -91,7 +96,10 @@ FAILURES = {}
 
 
 def failure(message):
-    """Register what spoils a case, with the message it leads to; {} is its folder."""
+    """Register what spoils a case, with the message it leads to.
+
+    There {} stands for its folder and {size} for the length of the file in question.
+    """
 
     def register(spoil):
         FAILURES[spoil.__name__.strip("_").replace("_", " ")] = (spoil, message)
@@ -119,7 +127,7 @@ def _missing_file_of_a_variation(case):
 
 @failure(
     "{}/b.txt: no reader for files of this name; there are readers for .npz, .csv, "
-    ".csv.gz, .parquet"
+    ".csv.gz, .parquet, .root"
 )
 def _unknown_suffix(case):
     case.config["Samples"][1]["SamplePath"] = "b.txt"
@@ -148,6 +156,118 @@ def _truncated_archive(case):
     content = (case.folder / "b.npz").read_bytes()
     (case.folder / "b.npz").write_bytes(content[:-30])
     case.config["Samples"][1]["SamplePath"] = "b.npz"
+
+
+def root(case, name, **changed):
+    """A ROOT file of the background in place of the CSV file, in a tree `nominal`."""
+    content = {k: v for k, v in (columns(1) | changed).items() if k != "kind"}
+    path = case.folder / f"{name}.root"
+    with uproot.recreate(path) as file:
+        kinds = {
+            k: "var * float64" if isinstance(v, ak.Array) else v.dtype
+            for k, v in content.items()
+        }
+        file.mktree("nominal", kinds)
+        file["nominal"].extend(content)
+    case.config["Samples"][1] |= {"SamplePath": path.name, "Tree": "nominal"}
+    case.config["Systematics"][0]["Up"] = {"Tree": "nominal", "Weight": "2 * w"}
+    return path
+
+
+@failure("{}/b.root: not a readable ROOT file: truncated, with 3000 of {size} bytes")
+def _truncated_root_file(case):
+    path = root(case, "b")
+    content = path.read_bytes()
+    case.size = len(content)
+    path.write_bytes(content[:3000])
+
+
+@failure(
+    "{}/b.root: not a readable ROOT file: Error -3 while decompressing data: incorrect "
+    "header check"
+)
+def _corrupt_root_file(case):
+    path = root(case, "b")
+    content = bytearray(path.read_bytes())
+    # The two bytes after the head of a compressed basket are those of zlib.
+    start = content.index(b"ZL\x08") + 9
+    content[start : start + 2] = b"\xff\xff"
+    path.write_bytes(content)
+
+
+@failure("{}/b.root: no tree 'varied'; there are: nominal")
+def _missing_tree_of_a_variation(case):
+    root(case, "b")
+    case.config["Systematics"][0]["Up"] = {"Tree": "varied"}
+
+
+@failure(
+    "{}/b.root: no column 'eta': the branch holds double[], not one number or text per "
+    "event"
+)
+def _lists_as_feature(case):
+    root(case, "b", eta=ak.Array([[1.0, 2.0]] * N_EVENTS))
+
+
+@failure("{}/b.root: no column 'w_up'; there are: pt, eta, w")
+def _missing_column_of_a_variation(case):
+    root(case, "b")
+    case.config["Systematics"][0]["Up"] = {"Weight": "w_up"}
+
+
+@failure("{}/up_*.csv: no file matches this pattern")
+def _pattern_without_files(case):
+    case.config["Systematics"][0]["Up"] = {"SamplePath": "up_*.csv"}
+
+
+@failure(
+    "sample 'background': {}/b.csv is matched by '{}/b.csv' and by '{}/b*.csv', and "
+    "would be read twice"
+)
+def _file_that_two_patterns_match(case):
+    case.config["Samples"][1]["SamplePath"] = ["b.csv", "b*.csv"]
+
+
+@failure("{}/b.npz: column 'eta' holds complex128, neither numbers nor text")
+def _complex_feature(case):
+    content = columns(1) | {"eta": np.ones(N_EVENTS, complex)}
+    np.savez(case.folder / "b.npz", **content)
+    case.config["Samples"][1]["SamplePath"] = "b.npz"
+
+
+@failure(
+    "{}/b.parquet: not a readable Parquet file: Parquet magic bytes not found in "
+    "footer. Either the file is corrupted or this is not a parquet file."
+)
+def _truncated_parquet_file(case):
+    pq.write_table(pa.table(columns(1)), case.folder / "b.parquet")
+    content = (case.folder / "b.parquet").read_bytes()
+    (case.folder / "b.parquet").write_bytes(content[:-40])
+    case.config["Samples"][1]["SamplePath"] = "b.parquet"
+
+
+@failure(
+    "region 'SR', sample 'background', variation 'scale/up': the weights of 60 events "
+    "add up to -60; an expected yield has to be positive, so leave the sample out of "
+    "this region or merge it with another"
+)
+def _variation_in_which_negative_weights_prevail(case):
+    case.config["Systematics"][0]["Up"] = {"Weight": "-1"}
+
+
+@failure("{}/up.csv, sample 'background': no event passes the selection of any region")
+def _variation_without_selected_events(case):
+    case.config["Systematics"][0]["Up"]["Filter"] = "pt < 0"
+
+
+@failure("{}/config.yaml: Samples[2].Name: 'signal' is the name of Samples[0] too")
+def _the_same_sample_twice(case):
+    case.config["Samples"].append(case.config["Samples"][0])
+
+
+@failure("{}/config.yaml: Regions[1].Name: 'SR' is the name of Regions[0] too")
+def _the_same_region_twice(case):
+    case.config["Regions"].append(case.config["Regions"][0])
 
 
 @failure("{}/b.csv: no events")
@@ -191,9 +311,11 @@ def _constant_feature(case):
         case.change(name, eta=np.ones(N_EVENTS))
 
 
-@failure("{}/b.csv, sample 'background': none of 60 events passes the Filter 'pt < 0'")
+@failure(
+    "{}/b.csv, sample 'background': none of 60 events passes the Preselection 'pt < 0'"
+)
 def _empty_sample(case):
-    case.config["Samples"][1]["Filter"] = "pt < 0"
+    case.config["Samples"][1]["Preselection"] = "pt < 0"
 
 
 @failure("{}/s.csv, sample 'signal': no event passes the selection of any region")
@@ -202,8 +324,8 @@ def _empty_region(case):
 
 
 @failure(
-    "{}/s.csv, sample 'signal': the weights of 60 events add up to 0, which cannot be "
-    "scaled to Yield 10"
+    "{}/s.csv, sample 'signal': the weights add up to 0, which cannot be scaled "
+    "to Yield 10"
 )
 def _zero_total_weight_to_be_scaled(case):
     case.change("s", w=np.zeros(N_EVENTS))
@@ -338,7 +460,8 @@ def test_what_the_user_can_mend_is_one_message(name, tmp_path):
     spoil(case)
     before = sorted(tmp_path.rglob("*"))
     result = case.train()
-    assert result.stderr == f"Error: {message.replace('{}', str(tmp_path))}\n"
+    expected = message.replace("{}", str(tmp_path)).replace("{size}", str(case.size))
+    assert result.stderr == f"Error: {expected}\n"
     assert result.exit_code == 2
     assert result.stdout == ""
     # Neither a run folder nor a draft of one.

@@ -1,11 +1,24 @@
 """From a configuration to objects: the one place where a name becomes a thing."""
 
-from diffana.assemble.analysis import analysis as analysis
-from diffana.assemble.events import (
-    input_files as input_files,
-    observed_events as observed_events,
-    simulated_events as simulated_events,
+from diffana.assemble.analysis import (
+    analysis as analysis,
+    fixed_analysis as fixed_analysis,
 )
+from diffana.assemble.events import (
+    chunks as chunks,
+    nothing_selected as nothing_selected,
+    observed_events as observed_events,
+    populations as populations,
+    scaled as scaled,
+    simulated_events as simulated_events,
+    sum_of_weights as sum_of_weights,
+    yield_scale as yield_scale,
+)
+from diffana.assemble.histograms import (
+    Templates as Templates,
+    templates as templates,
+)
+from diffana.assemble.ingestion import ingest as ingest
 from diffana.assemble.joining import workspace_files as workspace_files
 from diffana.assemble.landscape import (
     landscape_axes as landscape_axes,
@@ -17,6 +30,12 @@ from diffana.assemble.model import (
     Structure as Structure,
     specification as specification,
     structure as structure,
+)
+from diffana.assemble.sources import (
+    Member as Member,
+    Source as Source,
+    input_files as input_files,
+    sources as sources,
 )
 from diffana.assemble.training import (
     hard_metrics as hard_metrics,

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Array
 
 from diffana.analysis import NOMINAL, Analysis, Region, Shape, Summary
-from diffana.assemble.events import feature_columns, regions_of, shape_systematics
 from diffana.assemble.model import applies, structure
+from diffana.assemble.sources import feature_columns, regions_of, shape_systematics
 from diffana.config import (
+    AnalysisConfig,
     BkdeHistogram,
-    Config,
     CutSection,
     ExponentialSchedule,
     LinearSchedule,
@@ -21,6 +21,7 @@ from diffana.config import (
     Symmetrized,
 )
 from diffana.data.events import Events
+from diffana.data.portions import Portions, in_portions
 from diffana.errors import SpecificationError
 from diffana.histogram import (
     AbstractCut,
@@ -40,7 +41,7 @@ from diffana.histogram import (
     SoftmaxHistogram,
     TrainableEdges,
 )
-from diffana.observable import MLP, Standardisation, Variable, fit_standardisation
+from diffana.observable import MLP, Moments, Standardisation, Variable
 from diffana.trainable import trainable
 
 
@@ -53,23 +54,18 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def analysis(config: Config, events: Sequence[Events]) -> Analysis:
+def analysis(config: AnalysisConfig, events: Portions | Sequence[Events]) -> Analysis:
     """The untrained analysis.
 
     Args:
         config: the configuration.
-        events: training events, whose features fix the scale of the networks' inputs.
+        events: training events, whose features fix the scale of the networks' inputs;
+            in memory or in portions.
 
     Raises:
         SpecificationError: if nothing in it can be trained.
     """
-    regions = tuple(_region(config, region) for region in config.regions)
-    built = Analysis(
-        summaries=_summaries(config, events),
-        regions=regions,
-        model=structure(config).model,
-        shapes=_shapes(config),
-    )
+    built = fixed_analysis(config, events)
     if not any(jax.tree.leaves(trainable(built))):
         raise SpecificationError(
             "nothing to train: the configuration has no region with an Observable, "
@@ -78,7 +74,24 @@ def analysis(config: Config, events: Sequence[Events]) -> Analysis:
     return built
 
 
-def _shapes(config: Config) -> tuple[Shape, ...]:
+def fixed_analysis(
+    config: AnalysisConfig, events: Portions | Sequence[Events]
+) -> Analysis:
+    """The analysis as it is before any training, which it need not offer.
+
+    Args:
+        config: the configuration.
+        events: as for `analysis`; none are needed without an Observable.
+    """
+    return Analysis(
+        summaries=_summaries(config, in_portions(events)),
+        regions=tuple(_region(config, region) for region in config.regions),
+        model=structure(config).model,
+        shapes=_shapes(config),
+    )
+
+
+def _shapes(config: AnalysisConfig) -> tuple[Shape, ...]:
     return tuple(
         Shape(
             region=region.name,
@@ -94,15 +107,20 @@ def _shapes(config: Config) -> tuple[Shape, ...]:
     )
 
 
-def _summaries(config: Config, events: Sequence[Events]) -> dict[str, Summary]:
+def _summaries(config: AnalysisConfig, events: Portions) -> dict[str, Summary]:
     columns = feature_columns(config)
-    found = {
-        observable.name: Summary(
-            _network(config, observable, events),
-            tuple(columns.index(name) for name in observable.inputs),
-        )
+    used = [
+        observable
         for observable in config.observables or ()
         if any(region.observable == observable.name for region in config.regions)
+    ]
+    scales = _standardisations(config, used, events)
+    found = {
+        observable.name: Summary(
+            _network(config, observable, scales.get(observable.name)),
+            tuple(columns.index(name) for name in observable.inputs),
+        )
+        for observable in used
     }
     for region in config.regions:
         if region.variable is not None:
@@ -112,7 +130,9 @@ def _summaries(config: Config, events: Sequence[Events]) -> dict[str, Summary]:
 
 
 def _network(
-    config: Config, observable: MlpObservable, events: Sequence[Events]
+    config: AnalysisConfig,
+    observable: MlpObservable,
+    standardisation: Standardisation | None,
 ) -> MLP:
     regions = {r.name: r for r in config.regions if r.observable == observable.name}
     n_bins = {len(region.binning) - 1 for region in regions.values()}
@@ -127,7 +147,7 @@ def _network(
         key=_key(config.general.seed, observable.name),
         hidden=observable.hidden,
         n_outputs=n_bins.pop() if is_softmax else None,
-        standardisation=_standardisation(config, observable, events, set(regions)),
+        standardisation=standardisation,
         activation=ACTIVATIONS[observable.activation],
         dtype=observable.precision,
     )
@@ -139,25 +159,38 @@ def _key(seed: int, name: str) -> Array:
     return jax.random.fold_in(jax.random.key(seed), int.from_bytes(digest[:4], "big"))
 
 
-def _standardisation(
-    config: Config,
-    observable: MlpObservable,
-    events: Sequence[Events],
-    regions: set[str],
-) -> Standardisation | None:
-    if not observable.standardize:
-        return None
+def _standardisations(
+    config: AnalysisConfig, observables: Sequence[MlpObservable], events: Portions
+) -> dict[str, Standardisation]:
+    """Of those observables that have one, each portion being read once."""
+    wanted = [observable for observable in observables if observable.standardize]
+    found: dict[str, Moments] = {}
+    for portion in events if wanted else ():
+        for observable in wanted:
+            before = found.get(observable.name)
+            moments = _moments(config, observable, portion)
+            found[observable.name] = moments if before is None else before + moments
+    return {
+        observable.name: found[observable.name].standardisation(observable.inputs)
+        for observable in wanted
+    }
+
+
+def _moments(
+    config: AnalysisConfig, observable: MlpObservable, events: Sequence[Events]
+) -> Moments:
+    regions = {r.name for r in config.regions if r.observable == observable.name}
     seen = [e for e in events if e.region in regions and e.variation == NOMINAL]
     columns = feature_columns(config)
     inputs = [columns.index(name) for name in observable.inputs]
-    return fit_standardisation(
+    return Moments.of(
         np.concatenate([np.asarray(one.features)[:, inputs] for one in seen]),
         np.concatenate([np.asarray(one.weight) for one in seen]),
         observable.inputs,
     )
 
 
-def _region(config: Config, region: RegionSection) -> Region:
+def _region(config: AnalysisConfig, region: RegionSection) -> Region:
     columns = feature_columns(config)
     return Region(
         edges=_edges(config, region),
@@ -168,7 +201,7 @@ def _region(config: Config, region: RegionSection) -> Region:
     )
 
 
-def _edges(config: Config, region: RegionSection) -> AbstractEdges:
+def _edges(config: AnalysisConfig, region: RegionSection) -> AbstractEdges:
     edges = np.array(region.binning)
     is_softmax = region.observable and not isinstance(config.histogram, BkdeHistogram)
     low, high = edges[0], edges[-1]
@@ -182,7 +215,9 @@ def _edges(config: Config, region: RegionSection) -> AbstractEdges:
     )
 
 
-def _histogrammer(config: Config, region: RegionSection) -> AbstractHistogrammer:
+def _histogrammer(
+    config: AnalysisConfig, region: RegionSection
+) -> AbstractHistogrammer:
     section = config.histogram
     if region.variable is not None and not region.trainable_binning:
         # Neither the values nor the edges move: the exact histogram has all gradients

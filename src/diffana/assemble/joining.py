@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffana import documents
-from diffana.config import Config, LandscapeConfig, NormFactorSection
+from diffana.config import AnalysisConfig, LandscapeConfig, NormFactorSection
 from diffana.errors import SpecificationError
 from diffana.published import Published, publish
 
@@ -26,7 +26,7 @@ class Kept(NamedTuple):
     parameters: list[Mapping[str, Any]]
 
 
-def published(config: Config | LandscapeConfig) -> Published | None:
+def published(config: AnalysisConfig | LandscapeConfig) -> Published | None:
     """The workspace of the configuration, patches applied; None if it names none.
 
     Raises:
@@ -51,7 +51,7 @@ def published(config: Config | LandscapeConfig) -> Published | None:
     )
 
 
-def workspace_files(config: Config | LandscapeConfig) -> tuple[Path, ...]:
+def workspace_files(config: AnalysisConfig | LandscapeConfig) -> tuple[Path, ...]:
     """Files of the published workspace, each once."""
     section = config.workspace
     if section is None:
@@ -60,7 +60,7 @@ def workspace_files(config: Config | LandscapeConfig) -> tuple[Path, ...]:
     return tuple(Path(path) for path in dict.fromkeys([section.path, *patches]))
 
 
-def check(config: Config, published: Published) -> None:
+def check(config: AnalysisConfig, published: Published) -> None:
     """Refuse a configuration that contradicts the workspace it joins.
 
     Raises:
@@ -85,7 +85,7 @@ def check(config: Config, published: Published) -> None:
             )
 
 
-def kept_channels(config: Config, published: Published) -> Kept:
+def kept_channels(config: AnalysisConfig, published: Published) -> Kept:
     """What no region of the configuration replaces.
 
     Raises:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float
 
 from diffana.assemble import joining
-from diffana.assemble.events import regions_of
+from diffana.assemble.sources import regions_of
 from diffana.config import (
+    AnalysisConfig,
     Config,
     NormalizationSystematic,
     NormFactorSection,
@@ -34,7 +35,7 @@ class Structure(NamedTuple):
     published_channels: tuple[str, ...]
 
 
-def structure(config: Config) -> Structure:
+def structure(config: AnalysisConfig) -> Structure:
     """The likelihood with templates still to be filled.
 
     Raises:
@@ -56,7 +57,7 @@ def structure(config: Config) -> Structure:
     return Structure(model, data, channels)
 
 
-def specification(config: Config) -> dict[str, Any]:
+def specification(config: AnalysisConfig) -> dict[str, Any]:
     """A pyhf workspace with the structure of the likelihood.
 
     The templates of the regions are placeholders. Published channels are complete.
@@ -87,7 +88,8 @@ def specification(config: Config) -> dict[str, Any]:
             {
                 "name": config.general.measurement,
                 "config": {
-                    "poi": config.general.poi,
+                    # An empty name says that there is none.
+                    "poi": config.general.poi or "",
                     "parameters": _parameters(config, settings),
                 },
             }
@@ -101,7 +103,7 @@ def applies(wanted: tuple[str, ...] | None, name: str) -> bool:
 
 
 def _channel(
-    config: Config, region: RegionSection, published: Published | None
+    config: AnalysisConfig, region: RegionSection, published: Published | None
 ) -> dict[str, Any]:
     samples = []
     for sample in config.samples:
@@ -122,11 +124,10 @@ def _channel(
 
 
 def _parameters(
-    config: Config, published: Sequence[Mapping[str, Any]]
+    config: AnalysisConfig, published: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Settings of the parameters, published ones first."""
     settings = {one["name"]: dict(one) for one in published}
-    (poi,) = (f for f in config.norm_factors if f.name == config.general.poi)
     for factor in config.norm_factors:
         settings.setdefault(
             factor.name,
@@ -136,7 +137,8 @@ def _parameters(
                 "bounds": [list(factor.bounds)],
             },
         )
-    _check_bounds(poi, settings[poi.name])
+        if factor.name == config.general.poi and isinstance(config, Config):
+            _check_bounds(factor, settings[factor.name])
     for held in config.general.fixed or ():
         target = settings.setdefault(held.name, {"name": held.name})
         target |= {"inits": [held.value], "fixed": True}
@@ -159,11 +161,11 @@ def parameter_names(model: HistFactory) -> set[str]:
     )
 
 
-def _check_names(config: Config, model: HistFactory) -> None:
+def _check_names(config: AnalysisConfig, model: HistFactory) -> None:
     """Refuse names of parameters that could not be checked without the model."""
     known = parameter_names(model)
     named = [("General.Fixed", held.name) for held in config.general.fixed or ()]
-    for loss in config.loss:
+    for loss in config.loss if isinstance(config, Config) else ():
         named += [
             ("Loss.Parameters", n) for n in getattr(loss, "parameters", None) or ()
         ]
@@ -173,7 +175,7 @@ def _check_names(config: Config, model: HistFactory) -> None:
 
 
 def _modifiers(
-    config: Config, region: RegionSection, sample: SampleSection
+    config: AnalysisConfig, region: RegionSection, sample: SampleSection
 ) -> list[dict[str, Any]]:
     n_bins = len(region.binning) - 1
     found: list[dict[str, Any]] = [

@@ -164,7 +164,7 @@ class OfAnalysis(eqx.Module):
             outputs.likelihood,
             jnp.where(possible, outputs.likelihood.templates.nominal, jnp.nan),
         )
-        return likelihood, scores(outputs, self.events, self.signal)
+        return likelihood, scores(outputs.logits, self.events, self.signal)
 
 
 def simple(cut: AbstractCut) -> KeepAbove | KeepBelow:

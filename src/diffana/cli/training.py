@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from diffana.cli.failures import BadInput, statistics
+from diffana.cli.output import Writable, dumps, write
 
 
 if TYPE_CHECKING:
-    from diffana.config import Config, Mistake
+    from diffana.config import AnalysisConfig, Config, HistogramConfig, Mistake
 
 
 _FILE = click.Path(path_type=Path)
@@ -22,12 +23,13 @@ _FILE = click.Path(path_type=Path)
 @click.argument("config", type=_FILE)
 def validate(config: Path) -> None:
     """Check the configuration file CONFIG and print every mistake in it."""
-    from diffana.cli import landscape
+    from diffana.cli import landscape, sweep
 
-    if landscape.describes(config):
-        click.echo(landscape.described(config))
-    else:
-        click.echo(_summary(config, _load(config)))
+    for other in (landscape, sweep):
+        if other.describes(config):
+            click.echo(other.described(config))
+            return
+    click.echo(_summary(config, _load_analysis(config)))
 
 
 @click.command()
@@ -67,7 +69,31 @@ def evaluate(run: Path) -> None:
         workflow.evaluate(run, console=Console(highlight=False))
 
 
-COMMANDS = (validate, schema, train, evaluate)
+@click.command()
+@click.argument("config", type=_FILE)
+@click.option(
+    "--output-file", type=Writable(), help="File for the workspace instead of stdout."
+)
+def workspace(config: Path, output_file: Path | None) -> None:
+    """Build the pyhf workspace of CONFIG, whose regions bin fixed variables.
+
+    Templates are histograms of all events. Regions that bin a trained Observable get
+    their workspace from `diffana train`.
+    """
+    settings = _load_analysis(config)
+    with statistics():
+        from diffana import workflow
+
+        built = workflow.build_workspace(settings)
+    for remark in built.remarks:
+        click.echo(f"Note: {remark}.", err=True)
+    if output_file is None:
+        click.echo(dumps(built.document))
+    else:
+        write(output_file, built.document)
+
+
+COMMANDS = (validate, schema, train, evaluate, workspace)
 
 
 def _load(path: Path) -> "Config":
@@ -75,6 +101,15 @@ def _load(path: Path) -> "Config":
 
     try:
         return configuration.load(path)
+    except configuration.ConfigError as error:
+        raise BadInput(listed(path, error.mistakes)) from error
+
+
+def _load_analysis(path: Path) -> "AnalysisConfig | HistogramConfig":
+    from diffana import config as configuration
+
+    try:
+        return configuration.load_analysis(path)
     except configuration.ConfigError as error:
         raise BadInput(listed(path, error.mistakes)) from error
 
@@ -99,20 +134,33 @@ def listed(path: Path, mistakes: "list[Mistake]") -> str:
             return "\n".join([f"{path} has {len(mistakes)} mistakes:", *lines])
 
 
-def _summary(path: Path, config: "Config") -> str:
+def _summary(path: Path, config: "AnalysisConfig | HistogramConfig") -> str:
+    from diffana.config import AnalysisConfig, Config
+
     def counted(items: tuple | None, noun: str) -> str:
         number = len(items or ())
         return f"{number} {noun}{'' if number == 1 else 's'}"
 
-    parts = (
+    parts = [
         counted(config.regions, "region"),
         counted(config.samples, "sample"),
         counted(config.norm_factors, "norm factor"),
         counted(config.systematics, "systematic"),
-        counted(config.observables, "trained observable"),
-    )
-    losses = " + ".join(loss.type for loss in config.loss)
-    return (
-        f"{path} is valid: {', '.join(parts)}; "
-        f"trains {losses} for {config.train.epochs} epochs"
-    )
+    ]
+    if isinstance(config, AnalysisConfig):
+        parts.append(counted(config.observables, "trained observable"))
+    if isinstance(config, Config):
+        losses = " + ".join(loss.type for loss in config.loss)
+        use = f"trains {losses} for {config.train.epochs} epochs"
+    elif isinstance(config, AnalysisConfig):
+        use = "describes no training, for want of the sections Loss and Train"
+    else:
+        use = "reads its templates from histograms, on which nothing can be trained"
+    replaced = [
+        f"the Filter of sample {sample.name!r} takes the place of that of its regions"
+        for sample in config.samples
+        if sample.filter is not None
+        and isinstance(config, AnalysisConfig)
+        and any(one.filter for one in config.regions)
+    ]
+    return "\n".join([f"{path} is valid: {', '.join(parts)}; {use}", *replaced])

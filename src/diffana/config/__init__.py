@@ -4,12 +4,18 @@ It imports nothing heavy, so that a file can be checked at once.
 """
 
 from diffana.config.document import (
+    AnalysisConfig as AnalysisConfig,
     Config as Config,
     changed as changed,
     dump as dump,
     json_schema as json_schema,
     load as load,
     parse as parse,
+)
+from diffana.config.histograms import (
+    HistogramConfig as HistogramConfig,
+    HistogramRegion as HistogramRegion,
+    load_analysis as load_analysis,
 )
 from diffana.config.inputs import (
     BlobsGenerator as BlobsGenerator,
@@ -76,12 +82,19 @@ from diffana.config.statistics import (
     NormalizationSystematic as NormalizationSystematic,
     NormFactorSection as NormFactorSection,
     NormPlusShapeSystematic as NormPlusShapeSystematic,
-    OtherFeatures as OtherFeatures,
-    OtherSample as OtherSample,
-    OtherWeight as OtherWeight,
     RelativeYield as RelativeYield,
     SoftMet as SoftMet,
     Symmetrized as Symmetrized,
     TauEnergyScale as TauEnergyScale,
     TransformSection as TransformSection,
+    Variation as Variation,
+)
+from diffana.config.sweep import (
+    PlannedRun as PlannedRun,
+    SettingSection as SettingSection,
+    Sweep as Sweep,
+    SweepConfig as SweepConfig,
+    is_sweep as is_sweep,
+    load_sweep as load_sweep,
+    planned as planned,
 )

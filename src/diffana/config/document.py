@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -28,8 +28,8 @@ from diffana.config.sections import Many, OneOrMany, Section
 from diffana.config.statistics import FitSection, NormFactorSection, SystematicSection
 
 
-class Config(Section):
-    """An analysis: its events, statistical model, and training.
+class AnalysisConfig(Section):
+    """An analysis: its events, regions and statistical model.
 
     Sections and keys that cabinetry has too are spelled and mean the same.
     """
@@ -53,9 +53,9 @@ class Config(Section):
     regions: Many[RegionSection] = Field(description="Regions (channels).")
     samples: Many[SampleSection] = Field(description="Samples (processes).")
     norm_factors: Many[NormFactorSection] = Field(description="Unconstrained factors.")
-    systematics: Many[SystematicSection] | None = Field(
-        default=None, description="Systematic uncertainties."
-    )
+    systematics: (
+        Annotated[tuple[SystematicSection, ...], Field(strict=False)] | None
+    ) = Field(default=None, description="Systematic uncertainties.")
     histogram: HistogramSection = Field(
         default=BkdeHistogram.model_validate({"Type": "bKDE", "Bandwidth": 0.1}),
         description="The differentiable histogram of trained observables and columns.",
@@ -63,15 +63,33 @@ class Config(Section):
     fit: FitSection = Field(
         default=FitSection(), description="How profile fits are done."
     )
-    loss: OneOrMany[LossSection] = Field(
-        description="What the training minimises: one loss, or a list that is added up."
-    )
-    train: TrainSection = Field(description="How long and how it is trained.")
 
     @model_validator(mode="wrap")
     @classmethod
     def _report_everything(cls, document: Any, validate: Callable[[Any], Self]) -> Self:
-        return mistakes.complete(cls, document, validate, references.check)
+        return mistakes.complete(cls, document, validate, cls._mistakes)
+
+    @classmethod
+    def _mistakes(cls, document: dict[str, Any]) -> references.Found:
+        """Mistakes across sections."""
+        return references.check(document)
+
+
+class Config(AnalysisConfig):
+    """An analysis and its training."""
+
+    loss: OneOrMany[LossSection] = Field(
+        description="What the training minimises: one loss, or a list that is added "
+        "up. Training needs it."
+    )
+    train: TrainSection = Field(
+        description="How long and how it is trained. Training needs it."
+    )
+
+    @classmethod
+    def _mistakes(cls, document: dict[str, Any]) -> references.Found:
+        yield from references.check(document)
+        yield from references.check_training(document)
 
 
 def parse(text: str | bytes) -> Config:
@@ -113,7 +131,9 @@ def content(path: str | Path) -> bytes:
         ConfigError: with the reason why it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            # One more than is parsed: a device has no end.
+            return file.read(reading.LARGEST + 1)
     except OSError as error:
         raise ConfigError([("", f"cannot be read: {error.strerror}")]) from error
 
@@ -136,20 +156,30 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
             position from 0.
 
     Raises:
-        ConfigError: if a path leads nowhere, or with every mistake of the result.
+        ConfigError: with every path that leads nowhere and every mistake of the result.
 
     Example:
         >>> seeds = [changed(config, {"General.Seed": s}) for s in range(3)]
         ... # doctest: +SKIP
     """
     document = config.model_dump(mode="json", by_alias=True)
+    nowhere: list[mistakes.Mistake] = []
     for path, value in settings.items():
         *keys, last = path.split(".")
         place: Any = document
-        for key in keys:
-            place = place[_position(place, key, path)]
-        place[_position(place, last, path)] = value
-    return Config.model_validate(document)
+        try:
+            for key in keys:
+                place = place[_position(place, key, path)]
+            place[_position(place, last, path)] = value
+        except ConfigError as error:
+            nowhere += error.mistakes
+    try:
+        result = Config.model_validate(document)
+    except ConfigError as error:
+        raise ConfigError([*nowhere, *error.mistakes]) from error
+    if nowhere:
+        raise ConfigError(nowhere)
+    return result
 
 
 def _position(place: Any, key: str, path: str) -> Any:
@@ -166,4 +196,7 @@ def _position(place: Any, key: str, path: str) -> Any:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the configuration file, for editors that complete and check."""
     schema = Config.model_json_schema(by_alias=True)
+    schema["required"] = [
+        key for key in schema["required"] if key not in ("Loss", "Train")
+    ]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -7,13 +7,25 @@ from pydantic import (
     AfterValidator,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
-from diffana.config.sections import Column, Expression, Many, Name, OneOrMany, Section
+from diffana.config.sections import (
+    Column,
+    Count,
+    Expression,
+    Many,
+    Name,
+    OneOrMany,
+    Section,
+    Seed,
+)
+
+
+# A layer of a million units is more than memory holds, once two of them follow.
+_Width = Annotated[int, Field(gt=0, le=10**6)]
+PATH_FIELDS = ("RegionPath", "SamplePath", "VariationPath")
 
 
 def _known_fields(template: str) -> str:
@@ -21,11 +33,11 @@ def _known_fields(template: str) -> str:
         fields = [field for _, field, _, _ in string.Formatter().parse(template)]
     except ValueError as error:
         raise ValueError(f"{template!r} is no path template: {error}") from error
-    unknown = [field for field in fields if field not in (None, "SamplePath")]
+    unknown = [field for field in fields if field not in (None, *PATH_FIELDS)]
     if unknown:
+        known = ", ".join(f"{{{field}}}" for field in PATH_FIELDS)
         raise ValueError(
-            f"{template!r} has the unknown field {{{unknown[0]}}}; "
-            "the only one is {SamplePath}"
+            f"{template!r} has the unknown field {{{unknown[0]}}}; known are {known}"
         )
     return template
 
@@ -41,16 +53,32 @@ class GeneralSection(Section):
     """What the analysis is called, what it measures and where its files are."""
 
     measurement: Name = Field(description="Name of the measurement.")
-    poi: Name = Field(
-        alias="POI", description="Parameter of interest: the Name of a NormFactor."
+    poi: Name | None = Field(
+        default=None,
+        alias="POI",
+        description="Parameter of interest: the Name of a NormFactor. Training needs "
+        "one.",
     )
     input_path: Annotated[str, AfterValidator(_known_fields)] | None = Field(
         default=None,
         description="Path of the input files, relative to the working directory; "
-        "{SamplePath} stands for the SamplePath of a sample. Without it, a Generator "
-        "is needed.",
+        "{SamplePath} stands for the SamplePath of a sample or a variation, "
+        "{RegionPath} for the RegionPath of a region or a variation, {VariationPath} "
+        "for the VariationPath of a variation or of this section. *, ? and [...] match "
+        "the names of several files, which are read in the order of their names. "
+        "Without it, a Generator is needed.",
     )
-    seed: NonNegativeInt = Field(
+    variation_path: str | None = Field(
+        default=None,
+        description="Part of the path of the nominal files, and of variations without "
+        "a VariationPath of their own; nothing without it.",
+    )
+    histogram_folder: str | None = Field(
+        default=None,
+        description="Where cabinetry keeps its histograms. Accepted and not used: "
+        "histograms are made of the events each time.",
+    )
+    seed: Seed = Field(
         default=0,
         description="Seed of everything random: generated events, the split, initial "
         "weights of networks, batches.",
@@ -87,13 +115,13 @@ class BlobsGenerator(Section):
     """
 
     type: Literal["blobs"]
-    events_per_blob: PositiveInt = Field(
+    events_per_blob: Count = Field(
         default=10_000, description="Simulated events in each population."
     )
 
 
 class InputSection(Section):
-    """How undefined features in the input are recognised and replaced."""
+    """How the input is read, and how undefined features are recognised and replaced."""
 
     missing_value: float | None = Field(
         default=None, description="Number that marks a feature as undefined."
@@ -101,7 +129,15 @@ class InputSection(Section):
     fill_value: float = Field(
         default=0.0,
         description="Number an undefined feature is replaced by, in the unit of the "
-        "feature.",
+        "feature, where a network, a cut or an open bin looks at it. An undefined "
+        "Variable is in no bin with finite edges.",
+    )
+    chunk_size: Count | None = Field(
+        default=None,
+        description="Events in memory at a time, about, each counted in every region "
+        "and variation that it is used for, as by Train.BatchSize, which must not be "
+        "larger. They are kept on the disk meanwhile, beside or in the run folder. "
+        "Without it, all events are in memory.",
     )
 
 
@@ -139,14 +175,23 @@ class SampleSection(Section):
         description="Part of the path(s) of its file(s), put in place of {SamplePath} "
         "in General.InputPath; or a population of the Generator.",
     )
-    tree: str | None = Field(default=None, description="Tree inside a ROOT file.")
+    tree: str | None = Field(
+        default=None,
+        description="Tree inside a ROOT file, which can be left out if it is the only "
+        "one.",
+    )
+    preselection: Expression | None = Field(
+        default=None,
+        description="Events of the files that belong to the sample, before and besides "
+        "any Filter.",
+    )
     weight: Expression | None = Field(
         default=None, description="Weight of an event; 1 without it."
     )
     filter: Expression | None = Field(
         default=None,
-        description="Events that belong to the sample. Applied besides the Filter of "
-        "a region.",
+        description="Selection of the sample in every region. It takes the place of "
+        "the Filter of a region.",
     )
     regions: OneOrMany[Name] | None = Field(
         default=None, description="Regions the sample appears in; all without it."
@@ -154,9 +199,9 @@ class SampleSection(Section):
     yield_: NonNegativeFloat | None = Field(
         default=None,
         alias="Yield",
-        description="Events of the sample at the target luminosity, after its own "
-        "Filter and before the selection of any region: weights are scaled to add up "
-        "to it. Weights count as they are without it.",
+        description="Events of the sample at the target luminosity, after its "
+        "Preselection and before any Filter: weights are scaled to add up to it. "
+        "Weights count as they are without it.",
     )
     disable_staterror: bool = Field(
         default=False,
@@ -177,7 +222,7 @@ class MlpObservable(Section):
     name: Name = Field(description="Name of the observable, for Regions.")
     type: Literal["MLP"]
     inputs: Many[Column] = Field(description="Columns that the network sees.")
-    hidden: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = Field(
+    hidden: Annotated[tuple[_Width, ...], Field(strict=False)] = Field(
         default=(128, 128), description="Width of each hidden layer."
     )
     activation: Literal["relu", "tanh", "gelu", "silu", "softplus"] = Field(

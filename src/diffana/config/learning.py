@@ -1,26 +1,27 @@
 """Sections on what is trained, and on what: regions, histograms, losses, training."""
 
 import itertools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from diffana.config.sections import (
+    LARGEST_COUNT,
     Column,
+    Count,
     Expression,
     Many,
     Name,
     OneOrMany,
     Scheduled,
     Section,
+    Seed,
 )
 
 
@@ -66,6 +67,10 @@ class CutSection(Section):
         return self
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class RegionSection(Section):
     """A selection of events and the histogram that is filled with them."""
 
@@ -73,7 +78,9 @@ class RegionSection(Section):
     observable: Name | None = Field(
         default=None, description="Trained observable that is binned."
     )
-    variable: Column | None = Field(default=None, description="Column that is binned.")
+    variable: Column | None = Field(
+        default=None, description="Column or expression that is binned."
+    )
     binning: Edges = Field(
         description="Bin edges, strictly increasing, in the unit of what is binned; "
         "the outputs of a network lie between 0 and 1."
@@ -82,16 +89,31 @@ class RegionSection(Section):
         default=False, description="Whether the inner edges are trained."
     )
     flow: bool = Field(
-        default=True,
+        default=False,
+        json_schema_extra=_without_default,
         description="Whether the outer bins take in everything beyond them, so that "
-        "no yield is lost.",
+        "no yield is lost. True without it for an Observable, false for a Variable.",
     )
     filter: Expression | None = Field(
-        default=None, description="Events in the region: a fixed, sharp selection."
+        default=None,
+        description="Events in the region: a fixed, sharp selection. The Filter of a "
+        "sample or a variation takes its place.",
+    )
+    region_path: str | None = Field(
+        default=None,
+        description="Part of the path of the files that hold the events of the region, "
+        "put in place of {RegionPath} in General.InputPath.",
     )
     cuts: Many[CutSection] | None = Field(
         default=None, description="Further cuts, smooth in training."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flow_of_an_observable(cls, section: Any) -> Any:
+        if isinstance(section, dict) and "Flow" not in section:
+            return {**section, "Flow": section.get("Observable") is not None}
+        return section
 
     @model_validator(mode="after")
     def _one_summary(self) -> Self:
@@ -109,7 +131,7 @@ class BkdeHistogram(Section):
     bandwidth: Scheduled = Field(
         description="Width of the Gaussian, in the unit of what is binned."
     )
-    chunk_size: PositiveInt = Field(
+    chunk_size: Count = Field(
         default=65_536, description="Events that are held in memory at a time."
     )
 
@@ -122,7 +144,7 @@ class SoftmaxHistogram(Section):
         default=1.0,
         description="Temperature of the softmax; the hard histogram is the limit 0.",
     )
-    chunk_size: PositiveInt = Field(
+    chunk_size: Count = Field(
         default=65_536, description="Events that are held in memory at a time."
     )
 
@@ -249,11 +271,11 @@ class GaussianityLoss(Section):
         default=1.0,
         description="True value of the parameter of interest in the Asimov data.",
     )
-    points: Annotated[PositiveInt, AfterValidator(_even)] = Field(
+    points: Annotated[Count, AfterValidator(_even)] = Field(
         default=256,
         description="Points at which they are compared, an even number.",
     )
-    seed: NonNegativeInt = Field(
+    seed: Seed = Field(
         default=0, description="Of the points, which are the same in every update."
     )
     of: Literal["likelihood", "log_likelihood"] = Field(
@@ -402,8 +424,8 @@ OptimizerSection = Annotated[
 class TrainSection(Section):
     """The training."""
 
-    epochs: PositiveInt = Field(description="Passes over the training events.")
-    batch_size: PositiveInt = Field(
+    epochs: Count = Field(description="Passes over the training events.")
+    batch_size: Count = Field(
         description="Simulated events per update, over all samples and variations."
     )
     optimizer: OptimizerSection = Field(
@@ -417,7 +439,7 @@ class TrainSection(Section):
         description="Metric, smaller is better, that selects the best model on "
         "validation events with sharp cuts and histograms; `loss` is the loss itself.",
     )
-    max_failed_steps: NonNegativeInt = Field(
+    max_failed_steps: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = Field(
         default=10,
         description="Updates in a row whose fit may fail before training stops with "
         "an error.",

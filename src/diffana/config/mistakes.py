@@ -37,11 +37,19 @@ class ConfigError(Exception):
     """
 
     def __init__(self, mistakes: Iterable[tuple[str, str]]):
-        self.mistakes = [Mistake(*mistake) for mistake in mistakes]
+        self.mistakes = [Mistake(*map(_printable, one)) for one in mistakes]
         super().__init__("\n".join(map(str, self.mistakes)))
 
     def __reduce__(self):
         return type(self), (self.mistakes,)
+
+
+def _printable(text: str) -> str:
+    """The text on one line: names are quoted in it as they stand in the file."""
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1]
+        for character in text
+    )
 
 
 def spell(location: Location) -> str:
@@ -101,7 +109,9 @@ def from_validation(
             case "value_error":
                 yield location, str(context["error"])
             case "string_pattern_mismatch":
-                yield location, f"{details['input']!r} is empty or contains a slash"
+                name = details["input"]
+                what = "is empty or contains a slash or a control character"
+                yield location, f"{name!r} {what}"
             case "too_short":
                 least, n_items = context["min_length"], len(details["input"])
                 # Items with mistakes of their own do not count for pydantic.

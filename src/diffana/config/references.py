@@ -30,10 +30,66 @@ def check(document: dict[str, Any]) -> Found:
     yield from _duplicate_names(document)
     yield from _unknown_names(document)
     yield from _source_of_events(document)
+    yield from _variables(document)
     yield from _parameters(document)
     yield from _data(document)
     yield from _histogram(document)
+
+
+def check_training(document: dict[str, Any]) -> Found:
+    """What a document lacks, or contains, that a training needs or cannot use."""
     yield from _losses(document)
+    general = _mapping(document, "General")
+    if ".root:" in str(general.get("InputPath")):
+        yield (
+            ("General", "InputPath"),
+            "leads to histograms, on which nothing can be trained; `diffana workspace` "
+            "builds their likelihood, which regions join by the section Workspace",
+        )
+    if general and general.get("POI") is None:
+        yield ("General", "POI"), "is missing, but training needs it"
+    for entry in _entries(general, "Fixed", ("General",)):
+        for location, name in _texts(entry, "Name"):
+            if name == general.get("POI"):
+                yield location, "the parameter of interest cannot be fixed"
+    untrained = "Loss" not in document or "Train" not in document
+    regions = _entries(document, "Regions")
+    if untrained and regions and not any(map(_trains, regions)):
+        yield (
+            ("Regions",),
+            "nothing to train: there is no region with an Observable, with "
+            "TrainableBinning or with Cuts",
+        )
+
+
+def check_histograms(document: dict[str, Any]) -> Found:
+    """Keys on events in a document whose templates are histograms in files."""
+    of_events = ("Tree", "Weight", "Filter", "Preselection", "Yield")
+    of_variations = ("Tree", "Weight", "Filter", "Variable", "Transform", "RegionPath")
+    for entries, keys in (
+        (_entries(document, "Samples"), of_events),
+        (_variations(document), of_variations),
+    ):
+        for entry in entries:
+            for key in keys:
+                if entry.content.get(key) is not None:
+                    yield (
+                        (*entry.location, key),
+                        "has no effect: General.InputPath leads to histograms",
+                    )
+            if isinstance(entry.content.get("SamplePath"), list):
+                yield (
+                    (*entry.location, "SamplePath"),
+                    "has to be a single one: General.InputPath leads to histograms",
+                )
+
+
+def _trains(region: _Entry) -> bool:
+    return bool(
+        region.content.get("Observable")
+        or region.content.get("TrainableBinning") is True
+        or region.content.get("Cuts")
+    )
 
 
 def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
@@ -120,8 +176,34 @@ def _source_of_events(document: dict[str, Any]) -> Found:
         yield from _generated(document)
     elif path is None and _mapping(document, "General"):
         yield ("General", "InputPath"), "is missing, and there is no Generator either"
-    elif isinstance(path, str) and "{SamplePath}" in path:
-        yield from _without_path(document, "is missing, but General.InputPath needs it")
+    elif isinstance(path, str):
+        yield from _paths(document, path)
+
+
+def _paths(document: dict[str, Any], template: str) -> Found:
+    """Parts of paths that are missing, or that no path has a place for."""
+    general = _Entry(("General",), _mapping(document, "General"))
+    variations = _variations(document)
+    users = {
+        "SamplePath": _entries(document, "Samples"),
+        "RegionPath": _entries(document, "Regions"),
+        "VariationPath": [general],
+    }
+    for key, entries in users.items():
+        for entry in entries + variations:
+            given = entry.content.get(key) is not None
+            is_needed = key != "VariationPath" and entry not in variations
+            place = (*entry.location, key)
+            if f"{{{key}}}" not in template and given:
+                yield place, f"has no effect: General.InputPath has no {{{key}}}"
+            elif f"{{{key}}}" in template and is_needed and not given:
+                yield place, "is missing, but General.InputPath needs it"
+    for entry in users["SamplePath"]:
+        if "{RegionPath}" in template and entry.content.get("Yield") is not None:
+            yield (
+                (*entry.location, "Yield"),
+                "cannot be set where the regions have files of their own",
+            )
 
 
 def _without_path(document: dict[str, Any], message: str) -> Found:
@@ -147,8 +229,13 @@ def _generated(document: dict[str, Any]) -> Found:
         for location, name in _texts(entry, "SamplePath"):
             if name not in _POPULATIONS:
                 yield location, _unknown("generated population", name, _POPULATIONS)
+    general = _Entry(("General",), _mapping(document, "General"))
+    for entry in [general, *_entries(document, "Regions"), *samples, *variations]:
         if entry.content.get("Tree") is not None:
             yield (*entry.location, "Tree"), "generated events have no trees"
+        for key in ("RegionPath", "VariationPath"):
+            if entry.content.get(key) is not None:
+                yield (*entry.location, key), "generated events have no files"
     for entry in variations:
         if entry.content.get("Transform") is not None:
             yield (
@@ -167,6 +254,32 @@ def _generated_columns(entry: _Entry, key: str) -> Found:
     for location, name in _texts(entry, key):
         if name not in _COLUMNS:
             yield location, _unknown("generated column", name, _COLUMNS)
+
+
+def _variables(document: dict[str, Any]) -> Found:
+    """Variables of variations in regions that have no use for them."""
+    for systematic in _entries(document, "Systematics"):
+        wanted = [name for _, name in _texts(systematic, "Regions")]
+        regions = [
+            entry.content
+            for entry in _entries(document, "Regions")
+            if not wanted or entry.content.get("Name") in wanted
+        ]
+        for side in ("Up", "Down"):
+            variation = systematic.content.get(side)
+            if not isinstance(variation, dict) or variation.get("Variable") is None:
+                continue
+            place = (*systematic.location, side, "Variable")
+            for region in regions:
+                cuts = [cut.content for cut in _entries(region, "Cuts")]
+                if region.get("Observable") is not None:
+                    yield place, f"region {region.get('Name')!r} bins an Observable"
+                elif region.get("Variable") in [cut.get("Variable") for cut in cuts]:
+                    yield (
+                        place,
+                        f"region {region.get('Name')!r} cuts on its Variable, too, so "
+                        "that it cannot be replaced",
+                    )
 
 
 def _parameters(document: dict[str, Any]) -> Found:
@@ -190,9 +303,7 @@ def _parameters(document: dict[str, Any]) -> Found:
     held: set[str] = set()
     for entry in _entries(general, "Fixed", ("General",)):
         for location, name in _texts(entry, "Name"):
-            if name == poi:
-                yield location, "the parameter of interest cannot be fixed"
-            elif complete and name not in known:
+            if complete and name not in known:
                 yield location, _unknown("parameter", name, known)
             elif name in held:
                 yield location, f"{name!r} is fixed twice"
@@ -210,6 +321,9 @@ def _data(document: dict[str, Any]) -> Found:
     data = [s.content.get("Name") for s in samples if s.content.get("Data") is True]
     if samples and len(data) == len(samples):
         yield ("Samples",), "all samples are observed data; none is simulated"
+    for entry in samples:
+        if entry.content.get("Data") is True and entry.content.get("Name") in data[1:]:
+            yield (*entry.location, "Data"), f"the observed data are {data[0]!r}"
     for key in ("NormFactors", "Systematics"):
         for entry in _entries(document, key):
             for location, name in _texts(entry, "Samples"):

@@ -84,10 +84,17 @@ Many = Annotated[tuple[Item, ...], Field(strict=False, min_length=1)]
 OneOrMany = Annotated[tuple[Item, ...], Field(strict=False, min_length=1), _OneOrMany()]
 Range = Annotated[tuple[float, float], Field(strict=False)]
 
-# A slash separates the name of a systematic from `up` and `down`.
-Name = Annotated[str, StringConstraints(pattern=r"^[^/]+$")]
+# A slash separates the name of a systematic from `up` and `down`; a control character
+# would act on the terminal that the name is printed on.
+Name = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f-\x9f]+$")]
 Column = Annotated[str, StringConstraints(min_length=1)]
 Expression = Annotated[str, AfterValidator(_parsable)]
+
+# Nothing that counts more fits into memory, and far more ends XLA with the process.
+LARGEST_COUNT = 10**9
+Count = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+# What a seed of JAX may be.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class ExponentialSchedule(Section):

@@ -7,12 +7,20 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     Tag,
+    field_validator,
     model_validator,
 )
 
-from diffana.config.sections import Expression, Name, OneOrMany, Range, Section
+from diffana.config.sections import (
+    Column,
+    Count,
+    Expression,
+    Name,
+    OneOrMany,
+    Range,
+    Section,
+)
 
 
 class NormFactorSection(Section):
@@ -50,24 +58,6 @@ class RelativeYield(Section):
     )
 
 
-class OtherSample(Section):
-    """A variation simulated in events of its own."""
-
-    sample_path: OneOrMany[str] = Field(
-        description="Part of the path(s) of its file(s), or a population of the "
-        "Generator."
-    )
-    tree: str | None = Field(
-        default=None, description="Tree inside a ROOT file; that of the sample if none."
-    )
-
-
-class OtherWeight(Section):
-    """A variation of the weight of each event."""
-
-    weight: Expression = Field(description="Weight of an event under the variation.")
-
-
 class TauEnergyScale(Section):
     """Scaled energy of the hadronic tau; features that depend on it are recomputed."""
 
@@ -96,10 +86,57 @@ TransformSection = Annotated[
 ]
 
 
-class OtherFeatures(Section):
-    """A variation of the features of each event."""
+class Variation(Section):
+    """Events as they are under a variation; what is not given stays as it is.
 
-    transform: TransformSection = Field(description="How the features change.")
+    A variation with a path or a tree of its own was simulated apart from the nominal
+    events. Otherwise it is made of these events: by other weights, another selection,
+    another variable or transformed features.
+    """
+
+    sample_path: OneOrMany[str] | None = Field(
+        default=None,
+        description="Part of the path(s) of its file(s), in place of that of the "
+        "sample, or a population of the Generator.",
+    )
+    region_path: str | None = Field(
+        default=None,
+        description="Part of the path of its file(s), in place of that of the region.",
+    )
+    variation_path: str | None = Field(
+        default=None,
+        description="Part of the path of its file(s), in place of "
+        "General.VariationPath.",
+    )
+    tree: str | None = Field(
+        default=None, description="Tree in a ROOT file, in place of that of the sample."
+    )
+    filter: Expression | None = Field(
+        default=None,
+        description="Selection in place of the Filter of the sample or the region.",
+    )
+    weight: Expression | None = Field(
+        default=None,
+        description="Weight of an event, in place of the Weight of the sample.",
+    )
+    variable: Column | None = Field(
+        default=None,
+        description="Column or expression that is binned in place of the Variable of "
+        "a region.",
+    )
+    transform: TransformSection | None = Field(
+        default=None, description="How the features of each event change."
+    )
+    symmetrize: Literal[False] = Field(
+        default=False, description="Always false; see the other form of Down."
+    )
+
+    @field_validator("symmetrize", mode="before")
+    @classmethod
+    def _up_is_no_mirror_image(cls, value: Any) -> Any:
+        if value is True:
+            raise ValueError("only Down can be the mirror image of the other variation")
+        return value
 
 
 class Symmetrized(Section):
@@ -108,42 +145,23 @@ class Symmetrized(Section):
     symmetrize: Literal[True] = Field(description="Always true.")
 
 
-_VARIATIONS = {
-    "SamplePath": "OtherSample",
-    "Weight": "OtherWeight",
-    "Transform": "OtherFeatures",
-    "Symmetrize": "Symmetrized",
-}
-
-
 def _kind_of_variation(value: Any) -> str | None:
     if isinstance(value, Section):
         return type(value).__name__
     if not isinstance(value, dict):
         return None
-    return next((kind for key, kind in _VARIATIONS.items() if key in value), None)
+    if value.get("Symmetrize") is not True:
+        return "Variation"
+    return "Symmetrized" if len(value) == 1 else None
 
 
-UpVariation = Annotated[
-    Annotated[OtherSample, Tag("OtherSample")]
-    | Annotated[OtherWeight, Tag("OtherWeight")]
-    | Annotated[OtherFeatures, Tag("OtherFeatures")],
-    Discriminator(
-        _kind_of_variation,
-        custom_error_type="variation",
-        custom_error_message="needs one of the keys SamplePath, Weight, Transform",
-    ),
-]
 DownVariation = Annotated[
-    Annotated[OtherSample, Tag("OtherSample")]
-    | Annotated[OtherWeight, Tag("OtherWeight")]
-    | Annotated[OtherFeatures, Tag("OtherFeatures")]
-    | Annotated[Symmetrized, Tag("Symmetrized")],
+    Annotated[Variation, Tag("Variation")] | Annotated[Symmetrized, Tag("Symmetrized")],
     Discriminator(
         _kind_of_variation,
         custom_error_type="variation",
-        custom_error_message="needs one of the keys SamplePath, Weight, Transform, "
-        "Symmetrize",
+        custom_error_message="should hold the keys of a variation, or Symmetrize: true "
+        "alone, beside which they would have no effect",
     ),
 ]
 
@@ -161,6 +179,19 @@ class _Systematic(Section):
         description="Name of the parameter, the Name of the section without it. "
         "Uncertainties with the same parameter vary together.",
     )
+    smoothing: None = Field(
+        default=None, description="Not supported; templates stay as the events are."
+    )
+
+    @field_validator("smoothing", mode="before")
+    @classmethod
+    def _not_smoothed(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError(
+                "templates are not smoothed here; leave Smoothing out, which changes "
+                "the result"
+            )
+        return value
 
     @property
     def parameter(self) -> str:
@@ -180,7 +211,7 @@ class NormPlusShapeSystematic(_Systematic):
     """An uncertainty on yield and shape (`normsys` and `histosys`)."""
 
     type: Literal["NormPlusShape"]
-    up: UpVariation = Field(description="The events with the parameter at +1.")
+    up: Variation = Field(description="The events with the parameter at +1.")
     down: DownVariation = Field(description="The events with the parameter at -1.")
 
 
@@ -207,6 +238,6 @@ class FitSection(Section):
         default=InterpolationSection(),
         description="Interpolation of systematic variations.",
     )
-    max_steps: PositiveInt = Field(
+    max_steps: Count = Field(
         default=200, description="Steps after which a fit counts as failed."
     )
