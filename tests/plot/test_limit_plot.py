@@ -74,3 +74,11 @@ def test_it_draws_on_the_axes_it_is_given(position):
         band(ax=axes[position], poi_name="$\\mu$ [pb]")
     assert axes[position].get_xlabel() == "$\\mu$ [pb]"
     assert not axes[1 - position].has_data()
+
+
+def test_without_observed_data_nothing_is_called_observed():
+    with plot.style():
+        drawn = plot.brazil_band(POI, None, EXPECTED, ax=Figure().subplots())
+    assert drawn.observed is None
+    labels = [text.get_text() for text in drawn.legend.get_texts()]
+    assert not any("Observed" in label for label in labels)

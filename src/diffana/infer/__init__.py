@@ -48,8 +48,15 @@ from diffana.infer.statistics import (
 )
 from diffana.infer.toys import (
     PValue as PValue,
+    ToyBlock as ToyBlock,
     ToyDiscovery as ToyDiscovery,
     ToyTest as ToyTest,
     toy_discovery as toy_discovery,
     toy_hypotest as toy_hypotest,
+    toy_statistics as toy_statistics,
+)
+from diffana.infer.yields import (
+    Yields as Yields,
+    prefit_covariance as prefit_covariance,
+    yields as yields,
 )

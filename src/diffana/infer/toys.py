@@ -1,6 +1,10 @@
-"""p-values from pseudo-experiments, where asymptotic formulae cannot be trusted."""
+"""p-values from pseudo-experiments, where asymptotic formulae cannot be trusted.
 
-from collections.abc import Callable
+Pseudo-experiments are drawn in blocks with a seed each, so that blocks can be computed
+anywhere and in any order.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, final
 
 import equinox as eqx
@@ -21,6 +25,32 @@ Statistic = Literal["qmu_tilde", "qmu", "q0"]
 
 TOLERATED_FAILURES = 0.01
 """Largest fraction of pseudo-experiments without a certified fit."""
+
+
+_BLOCK = 1000
+
+
+@final
+class ToyBlock(NamedTuple):
+    """Pseudo-experiments that are drawn together.
+
+    Attributes:
+        params: parameters that generate them.
+        poi_test: tested value of the parameter of interest.
+        statistic: what is computed from each.
+        n_toys: how many.
+        seed: of their random numbers.
+    """
+
+    params: tuple[float, ...]
+    poi_test: float
+    statistic: Statistic
+    n_toys: int
+    seed: int
+
+
+Evaluate = Callable[[Sequence[ToyBlock]], Iterable[Float[np.ndarray, " toy"]]]
+"""Computes the statistics of blocks, in their order; see `toy_statistics`."""
 
 
 class PValue(NamedTuple):
@@ -89,6 +119,7 @@ def toy_hypotest(
     chunk: int = 1000,
     minimiser: Minimiser | None = None,
     on_chunk: Callable[[int], None] = lambda n_done: None,
+    evaluate: Evaluate | None = None,
 ) -> ToyTest:
     """CLs test of `poi_test` with pseudo-experiments.
 
@@ -103,10 +134,13 @@ def toy_hypotest(
         seed: of the pseudo-experiments.
         bounded: whether to use q~_mu, for a parameter that cannot be negative, rather
             than q_mu.
-        chunk: pseudo-experiments fitted in one compiled call; memory grows with it.
+        chunk: pseudo-experiments fitted in one compiled call, at most 1000; memory
+            grows with it.
         minimiser: settings of the fits to pseudo-experiments; by default each starts
             only at the nominal parameters and where the other fits ended.
         on_chunk: called with the number of pseudo-experiments done.
+        evaluate: computes the pseudo-experiments elsewhere; the three arguments before
+            are of no use then.
 
     Raises:
         EquinoxRuntimeError: if a fit to the observed data is not certified.
@@ -122,22 +156,14 @@ def toy_hypotest(
     observed = profile(likelihood, data, poi_test)
     q = float(_statistic_of(observed, statistic))
     hypotheses = observed.conditional.bestfit, observed.background.bestfit
-    values, n_failed = [], 0
-    for i, params in enumerate(hypotheses):
-        found = _distribution(
-            likelihood,
-            params,
-            poi_test,
-            statistic,
-            n_toys,
-            np.random.SeedSequence([seed, i]).generate_state(1)[0],
-            chunk,
-            minimiser,
-            lambda n_done, before=i * n_toys: on_chunk(before + n_done),
-        )
-        values.append(found)
-        n_failed += n_toys - found.size
-    signal, background = values
+    here = _Here(likelihood, chunk, minimiser, on_chunk)
+    blocks = [
+        block
+        for i, params in enumerate(hypotheses)
+        for block in _blocks(params, poi_test, statistic, n_toys, (seed, i))
+    ]
+    every = np.concatenate([*(evaluate or here)(blocks)])
+    signal, background = (_certified(part) for part in np.split(every, 2))
     CLsb, CLb = _p_value(signal, q), _p_value(background, q)
     ratio = CLsb.value / CLb.value if CLb.value > 0 else np.nan
     relative = np.hypot(
@@ -156,7 +182,7 @@ def toy_hypotest(
         q=q,
         q_signal=signal,
         q_background=background,
-        n_failed=n_failed,
+        n_failed=2 * n_toys - signal.size - background.size,
     )
 
 
@@ -169,6 +195,7 @@ def toy_discovery(
     chunk: int = 1000,
     minimiser: Minimiser | None = None,
     on_chunk: Callable[[int], None] = lambda n_done: None,
+    evaluate: Evaluate | None = None,
 ) -> ToyDiscovery:
     """Test of the background-only hypothesis with pseudo-experiments.
 
@@ -176,17 +203,9 @@ def toy_discovery(
     """
     observed = profile(likelihood, data, 0.0)
     q0 = float(observed.q0)
-    values = _distribution(
-        likelihood,
-        observed.background.bestfit,
-        0.0,
-        "q0",
-        n_toys,
-        seed,
-        chunk,
-        minimiser,
-        on_chunk,
-    )
+    here = _Here(likelihood, chunk, minimiser, on_chunk)
+    blocks = _blocks(observed.background.bestfit, 0.0, "q0", n_toys, (seed, 0))
+    values = _certified(np.concatenate([*(evaluate or here)(blocks)]))
     return ToyDiscovery(
         p0=_p_value(values, q0),
         q0=q0,
@@ -195,44 +214,104 @@ def toy_discovery(
     )
 
 
-def _distribution(
+def toy_statistics(
     likelihood: AbstractLikelihood,
-    params: Float[Array, " par"],
-    poi_test: float,
-    statistic: Statistic,
-    n_toys: int,
-    seed: int | np.integer,
-    chunk: int,
-    minimiser: Minimiser | None,
-    on_chunk: Callable[[int], None],
+    block: ToyBlock,
+    *,
+    chunk: int = 1000,
+    minimiser: Minimiser | None = None,
+    on_chunk: Callable[[int], None] = lambda n_done: None,
 ) -> Float[np.ndarray, " toy"]:
-    """Certified values of the statistic in pseudo-experiments drawn at `params`."""
+    """The statistic in each pseudo-experiment of a block; nan without certified fits.
+
+    Arguments are those of `toy_hypotest`.
+    """
     # A single hard fit would make all others of its chunk wait.
     usual = Minimiser(n_directions=0, last_steps=0)
     settings = usual if minimiser is None else minimiser
     lower = likelihood.parameters.lower[likelihood.parameters.poi_index]
     # q~_mu needs a fit without signal only where the best fit can be negative.
-    negative = statistic == "qmu_tilde" and bool(lower < 0)
-    toys = likelihood.samples(params, n_toys, int(seed))
+    negative = block.statistic == "qmu_tilde" and bool(lower < 0)
+    chunk = min(chunk, _BLOCK)
+    toys = likelihood.samples(jnp.asarray(block.params), block.n_toys, block.seed)
     values = []
-    for start in range(0, n_toys, chunk):
+    for start in range(0, block.n_toys, chunk):
         rows = jax.tree.map(lambda leaf, at=start: leaf[at : at + chunk], toys)
-        missing = chunk - min(chunk, n_toys - start)
+        missing = chunk - min(chunk, block.n_toys - start)
         # The last chunk is filled up: another shape would be compiled anew.
         padded = jax.tree.map(
             lambda leaf, n=missing: jnp.concatenate([leaf, leaf[:1].repeat(n, 0)]), rows
         )
         found = _statistics(
-            likelihood, padded, jnp.asarray(poi_test), settings, statistic, negative
+            likelihood,
+            padded,
+            jnp.asarray(block.poi_test),
+            settings,
+            block.statistic,
+            negative,
         )
         values.append(np.asarray(found)[: chunk - missing])
-        on_chunk(min(start + chunk, n_toys))
-    every = np.concatenate(values)
-    certified = every[~np.isnan(every)]
-    if certified.size < (1 - TOLERATED_FAILURES) * n_toys:
+        on_chunk(min(start + chunk, block.n_toys))
+    return np.concatenate(values)
+
+
+class _Here(NamedTuple):
+    """Computes blocks in this process."""
+
+    likelihood: AbstractLikelihood
+    chunk: int
+    minimiser: Minimiser | None
+    on_chunk: Callable[[int], None]
+
+    def __call__(
+        self, blocks: Sequence[ToyBlock]
+    ) -> Iterable[Float[np.ndarray, " toy"]]:
+        n_done = 0
+        for block in blocks:
+            yield toy_statistics(
+                self.likelihood,
+                block,
+                chunk=self.chunk,
+                minimiser=self.minimiser,
+                on_chunk=lambda n, before=n_done: self.on_chunk(before + n),
+            )
+            n_done += block.n_toys
+
+
+def _blocks(
+    params: Float[Array, " par"],
+    poi_test: float,
+    statistic: Statistic,
+    n_toys: int,
+    seed: tuple[int, int],
+) -> list[ToyBlock]:
+    """All pseudo-experiments of a hypothesis; `seed` is the user's and its own."""
+    return [
+        ToyBlock(
+            params=tuple(np.asarray(params).tolist()),
+            poi_test=float(poi_test),
+            statistic=statistic,
+            n_toys=min(_BLOCK, n_toys - start),
+            # JAX takes seeds of 63 bits.
+            seed=int(
+                np.random.SeedSequence([*seed, i]).generate_state(1, np.uint64)[0] >> 1
+            ),
+        )
+        for i, start in enumerate(range(0, n_toys, _BLOCK))
+    ]
+
+
+def _certified(values: Float[np.ndarray, " toy"]) -> Float[np.ndarray, " toy"]:
+    """The values that are numbers.
+
+    Raises:
+        ToyError: if too many are not.
+    """
+    certified = values[~np.isnan(values)]
+    if certified.size < (1 - TOLERATED_FAILURES) * values.size:
         raise ToyError(
-            f"{n_toys - certified.size} of {n_toys} pseudo-experiments have no "
-            "certified fit"
+            f"{values.size - certified.size} of {values.size} pseudo-experiments have "
+            "no certified fit"
         )
     return certified
 

@@ -17,6 +17,10 @@ from diffana.plot.comparison import (
     metric_bands as metric_bands,
     series_colours as series_colours,
 )
+from diffana.plot.correlation import (
+    CorrelationArtists as CorrelationArtists,
+    correlation_matrix as correlation_matrix,
+)
 from diffana.plot.landscape import (
     LandscapeComparisonArtists as LandscapeComparisonArtists,
     LandscapeCurveArtists as LandscapeCurveArtists,
@@ -25,6 +29,10 @@ from diffana.plot.landscape import (
     landscape_curve as landscape_curve,
     landscape_map as landscape_map,
 )
+from diffana.plot.layers import (
+    Layers as Layers,
+    layers as layers,
+)
 from diffana.plot.limits import (
     BrazilArtists as BrazilArtists,
     brazil_band as brazil_band,
@@ -32,6 +40,11 @@ from diffana.plot.limits import (
 from diffana.plot.plane import (
     MapArtists as MapArtists,
     observable_map as observable_map,
+)
+from diffana.plot.prediction import (
+    PredictionArtists as PredictionArtists,
+    PredictionRatioArtists as PredictionRatioArtists,
+    prediction as prediction,
 )
 from diffana.plot.ranking import (
     RankingArtists as RankingArtists,
@@ -50,9 +63,12 @@ from diffana.plot.stack import (
     stacked_histogram as stacked_histogram,
 )
 from diffana.plot.style import (
+    MOST_BACKGROUNDS as MOST_BACKGROUNDS,
+    MOST_SIGNALS as MOST_SIGNALS,
     Caption as Caption,
     RatioAxes as RatioAxes,
     label as label,
+    literal as literal,
     palette as palette,
     ratio_axes as ratio_axes,
     style as style,

@@ -18,7 +18,7 @@ class BrazilArtists(NamedTuple):
     """What `brazil_band` drew.
 
     Attributes:
-        observed: the observed CLs.
+        observed: the observed CLs; None if there is none.
         expected: the median CLs expected under background only.
         one_sigma: the band of its 68 % interval.
         two_sigma: the band of its 95 % interval.
@@ -28,7 +28,7 @@ class BrazilArtists(NamedTuple):
         legend: the legend.
     """
 
-    observed: Line2D
+    observed: Line2D | None
     expected: Line2D
     one_sigma: FillBetweenPolyCollection
     two_sigma: FillBetweenPolyCollection
@@ -39,7 +39,7 @@ class BrazilArtists(NamedTuple):
 
 def brazil_band(
     poi: Float[ArrayLike, " value"],
-    CLs_obs: Float[ArrayLike, " value"],
+    CLs_obs: Float[ArrayLike, " value"] | None,
     CLs_exp: Float[ArrayLike, "value band"],
     *,
     level: float = 0.05,
@@ -52,7 +52,7 @@ def brazil_band(
 
     Args:
         poi: tested values of the parameter of interest, increasing.
-        CLs_obs: observed CLs at each; nan is a gap.
+        CLs_obs: observed CLs at each; nan is a gap. None without observed data.
         CLs_exp: expected CLs at each, at -2, -1, 0, 1, 2 standard deviations.
         level: one minus the confidence level.
         observed_limit: the observed limit, in the unit of the parameter.
@@ -68,7 +68,7 @@ def brazil_band(
         >>> drawn.level.get_ydata()
         [0.05, 0.05]
     """
-    poi, CLs_obs = np.asarray(poi, float), np.asarray(CLs_obs, float)
+    poi = np.asarray(poi, float)
     bands = np.asarray(CLs_exp, float).T
     two_sigma = ax.fill_between(
         poi, bands[0], bands[4], color=_TWO_SIGMA, lw=0, label=r"Expected $\pm2\sigma$"
@@ -83,9 +83,14 @@ def brazil_band(
         ls="--",
         label=_with_limit("Expected", expected_limit),
     )
-    (observed,) = ax.plot(
-        poi, CLs_obs, color="black", label=_with_limit("Observed", observed_limit)
-    )
+    observed = None
+    if CLs_obs is not None:
+        (observed,) = ax.plot(
+            poi,
+            np.asarray(CLs_obs, float),
+            color="black",
+            label=_with_limit("Observed", observed_limit),
+        )
     line = ax.axhline(
         level, color=_LEVEL, lw=0.8, label=rf"CL$_\mathrm{{s}}$ = {level:g}"
     )
@@ -104,7 +109,13 @@ def brazil_band(
         ylabel=r"CL$_\mathrm{s}$",
     )
     legend = ax.legend(
-        handles=[observed, expected, one_sigma, two_sigma, line],
+        handles=[
+            *([] if observed is None else [observed]),
+            expected,
+            one_sigma,
+            two_sigma,
+            line,
+        ],
         loc="upper right",
         frameon=True,
         framealpha=0.9,

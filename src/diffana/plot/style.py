@@ -14,6 +14,7 @@ from matplotlib.text import Text
 _BACKGROUND = ("#3f90da", "#ffa90e", "#94a4a2", "#92dadb", "#b9ac70")
 _SIGNAL = ("#bd1f01", "#a96b59")
 _VARIATION = ("#832db6", "#e76300", "#717581")
+MOST_BACKGROUNDS, MOST_SIGNALS = len(_BACKGROUND), len(_SIGNAL)
 
 # What differs from the style of ROOT so that a figure fits one column of a journal.
 _COLUMN_WIDTH = {
@@ -153,6 +154,16 @@ def label(
         text=ax.set_title(text, loc="left", fontweight="bold"),
         dataset=ax.set_title(f"{amount} {collisions}".strip(), loc="right"),
     )
+
+
+def literal(name: str) -> str:
+    r"""A name in which matplotlib sees no formula.
+
+    Example:
+        >>> literal("pt_$x$")
+        'pt_\\$x\\$'
+    """
+    return name.replace("$", r"\$")
 
 
 class RatioAxes(NamedTuple):

@@ -10,7 +10,7 @@ from rich.console import Group as Rows, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from diffana import plot
+from diffana import plot, runs
 from diffana.errors import RunError
 from diffana.workflow.comparison import METRICS, REACHED, Comparison, Group, spread
 
@@ -65,19 +65,24 @@ def save(comparison: Comparison, folder: Path, document: str) -> None:
     """
     if folder.exists() or folder.is_symlink():
         raise RunError(f"{folder} exists; a comparison never overwrites anything")
-    contents = {"comparison.json": document.encode()}
+    figures = figure_files(comparison)
+    runs.create_folder(folder, {"comparison.json": document.encode(), **figures})
+
+
+def figure_files(comparison: Comparison) -> dict[str, bytes]:
+    """The figure as `comparison.pdf` and `comparison.png`.
+
+    Raises:
+        RunError: if there are too many groups for a figure.
+    """
+    contents = {}
     with plot.style():
         drawn = figure(comparison)
         for suffix in ("pdf", "png"):
             file = io.BytesIO()
             drawn.savefig(file, format=suffix, dpi=200)
             contents[f"comparison.{suffix}"] = file.getvalue()
-    try:
-        folder.mkdir(parents=True)
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}") from error
+    return contents
 
 
 def figure(comparison: Comparison) -> Figure:
@@ -88,16 +93,21 @@ def figure(comparison: Comparison) -> Figure:
     Raises:
         RunError: if there are more groups than can be told apart.
     """
-    names = [group.name.replace("$", r"\$") for group in comparison.groups]
+    drawn = Figure(layout="constrained")
+    draw(comparison, drawn)
+    return drawn
+
+
+def draw(comparison: Comparison, figure: Figure) -> None:
+    """Fill an empty figure, whose size is adapted; otherwise as `figure`."""
+    names = [plot.literal(group.name) for group in comparison.groups]
     if len(names) > plot.MOST_SERIES:
         raise RunError(
             f"{len(names)} configurations, but a figure shows {plot.MOST_SERIES} at "
             "most"
         )
     width, height = mpl.rcParams["figure.figsize"]
-    drawn = Figure(
-        (1.5 * width, 2.1 * height + 0.14 * len(names)), layout="constrained"
-    )
+    figure.set_size_inches(1.5 * width, 2.1 * height + 0.14 * len(names))
     plot.comparison(
         {
             metric: plot.MetricSeries(
@@ -112,9 +122,8 @@ def figure(comparison: Comparison) -> Figure:
             )
             for metric in METRICS
         },
-        figure=drawn,
+        figure=figure,
     )
-    return drawn
 
 
 def _table(title: str) -> Table:

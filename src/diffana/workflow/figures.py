@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from diffana import assemble, plot, runs
 from diffana.analysis import NOMINAL, Analysis, Outputs, Region
 from diffana.config import Config
+from diffana.data.events import Events
 from diffana.histogram import Histogram
 from diffana.workflow.prepared import Prepared
 
@@ -39,7 +40,7 @@ def save_figures(
     """
     # Figure objects without pyplot leave the user's backend and figures alone.
     with plot.style():
-        _save(run, "training", lambda figure: _curves(figure, run))
+        _save(run, "training", lambda figure: draw_curves(figure, run))
         for region in analysis.regions:
             _save(
                 run,
@@ -67,7 +68,13 @@ def _save(run: runs.Run, name: str, draw: Callable[[Figure], None]) -> None:
         run.write(f"figures/{name}.{suffix}", file.getvalue())
 
 
-def _curves(figure: Figure, run: runs.Run) -> None:
+def draw_curves(figure: Figure, run: runs.Run) -> None:
+    """Draw loss and hard validation metrics of a training, one below the other.
+
+    Args:
+        figure: an empty figure, whose height is adapted.
+        run: a run that has made an epoch at least.
+    """
     records = run.read_metrics()
     names = ("cls", "p0", "sigma_mu")
     width, height = figure.get_size_inches()
@@ -104,19 +111,33 @@ def _floats(values: list[Any]) -> list[float]:
 def _by_name(
     prepared: Prepared, outputs: Outputs, region: Region
 ) -> dict[tuple[str, str], Histogram]:
+    populations = prepared.parts["test"].populations
     return {
-        (one.sample, one.variation): histogram
-        for one, histogram in zip(prepared.test, outputs.histograms, strict=True)
-        if one.region == region.name
+        (one.name.sample, one.name.variation): histogram
+        for one, histogram in zip(populations, outputs.histograms, strict=True)
+        if one.name.region == region.name
     }
 
 
-def _names(config: Config, found: dict[tuple[str, str], Histogram]) -> dict[str, str]:
-    """Colours of the samples and of the variations that can be told apart."""
-    samples = [sample for sample, variation in found if variation == NOMINAL]
+def _layers(config: Config, found: dict[tuple[str, str], Histogram]) -> plot.Layers:
+    """Samples, the largest first, and the variations that can be told apart."""
+    yields = {
+        sample: float(np.sum(histogram.values()))
+        for (sample, variation), histogram in found.items()
+        if variation == NOMINAL
+    }
+    samples = sorted(yields, key=lambda sample: -yields[sample])
     signals = [name for name in samples if name in assemble.signal_samples(config)]
     backgrounds = [name for name in samples if name not in signals]
-    return plot.palette(backgrounds, signals, _systematics(found))
+    return plot.layers(backgrounds, signals, _systematics(found))
+
+
+def _total(histograms: list[Histogram]) -> Histogram:
+    return Histogram(
+        histograms[0].edges,
+        sum(one.sumw for one in histograms),
+        sum(one.sumw2 for one in histograms),
+    )
 
 
 def _systematics(found: dict[tuple[str, str], Histogram]) -> list[str]:
@@ -147,27 +168,27 @@ def draw_histogram(
         outputs: what the analysis makes of the test events.
     """
     found = _by_name(prepared, outputs, region)
-    signals = set(assemble.signal_samples(config))
+    layers = _layers(config, found)
     nominal = {
         sample: histogram
         for (sample, variation), histogram in found.items()
         if variation == NOMINAL
     }
-    variations = {
-        (sample, name): (
-            found[sample, f"{name}/up"],
-            _down(found, sample, name),
-        )
-        for name in _systematics(found)
-        for sample in nominal
-        if (sample, f"{name}/up") in found
-    }
+    variations = {}
+    for name in _systematics(found):
+        touched = [sample for sample in nominal if (sample, f"{name}/up") in found]
+        up = nominal | {sample: found[sample, f"{name}/up"] for sample in touched}
+        down = nominal | {sample: _down(found, sample, name) for sample in touched}
+        ups, downs = layers.collect(up), layers.collect(down)
+        for layer in dict.fromkeys(layers.names[sample] for sample in touched):
+            variations[layer, name] = _total(ups[layer]), _total(downs[layer])
     axes = plot.ratio_axes(figure)
+    drawn = {name: _total(several) for name, several in layers.collect(nominal).items()}
     plot.stacked_histogram(
-        nominal,
-        signals=[name for name in nominal if name in signals],
+        drawn,
+        signals=[name for name in layers.signals if name in drawn],
         variations=variations,
-        colours=_names(config, found),
+        colours=layers.colours,
         observable=region.summary,
         ax=axes.main,
         ax_ratio=axes.ratio,
@@ -201,15 +222,15 @@ def draw_observable(
     """
     summary = analysis.summaries[region.summary]
     column_x, column_y = summary.columns
-    events = [one for one in prepared.test if one.region == region.name]
+    # Those of the first portion are as good as any.
+    events = [one for one in prepared.parts["test"][0] if one.region == region.name]
     names = [events[0].columns[column] for column in summary.columns]
+    shown = _told_apart(config, events)
     points = {
-        f"{one.sample}, {one.variation}"
-        if one.variation != NOMINAL
-        else one.sample: np.asarray(one.features)[np.flatnonzero(one.weight)[:N_SHOWN]][
+        name: np.asarray(one.features)[np.flatnonzero(one.weight)[:N_SHOWN]][
             :, [column_x, column_y]
         ]
-        for one in events
+        for name, one in shown.items()
     }
     everything = np.concatenate(list(points.values()))
     low, high = np.percentile(everything, [0.5, 99.5], axis=0)
@@ -221,7 +242,11 @@ def draw_observable(
     if values.ndim > 1:
         values = np.argmax(values, axis=1)
     side = math.isqrt(len(values))
-    signals = [one for one in points if one in assemble.signal_samples(config)]
+    signals = [
+        name
+        for name, one in shown.items()
+        if one.variation == NOMINAL and one.sample in assemble.signal_samples(config)
+    ]
     ax = figure.subplots()
     plot.observable_map(
         x,
@@ -236,3 +261,24 @@ def draw_observable(
         ax=ax,
     )
     plot.label("Simulation", ax=ax)
+
+
+def _told_apart(config: Config, events: list[Events]) -> dict[str, Events]:
+    """Populations by name, as many as there are colours: nominal ones, largest first.
+
+    What is left of the colours shows variations.
+    """
+    signals = assemble.signal_samples(config)
+    ordered = sorted(
+        events, key=lambda one: (one.variation != NOMINAL, -float(np.sum(one.weight)))
+    )
+    left = {True: plot.MOST_SIGNALS, False: plot.MOST_BACKGROUNDS}
+    found: dict[str, Events] = {}
+    for one in ordered:
+        is_nominal = one.variation == NOMINAL
+        is_signal = is_nominal and one.sample in signals
+        if left[is_signal]:
+            left[is_signal] -= 1
+            name = one.sample if is_nominal else f"{one.sample}, {one.variation}"
+            found[plot.literal(name)] = one
+    return found
