@@ -1,5 +1,10 @@
 """Soft and hard selections and histograms: from values of an observable to yields."""
 
+from diffana.histogram.agreement import (
+    Agreement as Agreement,
+    shape_agreement as shape_agreement,
+    yield_agreement as yield_agreement,
+)
 from diffana.histogram.cuts import (
     AbstractCut as AbstractCut,
     HeldCut as HeldCut,

@@ -44,6 +44,10 @@ class Histogram(eqx.Module):
                     f"{n_edges} edges"
                 )
 
+    def __add__(self, other: "Histogram") -> "Histogram":
+        """The histogram of two samples of events, which have the same edges."""
+        return Histogram(self.edges, self.sumw + other.sumw, self.sumw2 + other.sumw2)
+
     @property
     def kind(self) -> str:
         """`COUNT`: the values are sums of weights."""
