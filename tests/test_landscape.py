@@ -212,7 +212,7 @@ def test_losses_of_classification_see_the_scores():
     def build(point):
         logit = jnp.full(3, point["t"])
         return model, tuple(
-            Scores(logit, weight, is_signal=signal, is_nominal=True)
+            Scores.of(logit, weight, is_signal=signal, is_nominal=True)
             for signal in (True, False)
         )
 

@@ -572,18 +572,17 @@ def classified():
     ):
         weight = rng.uniform(0.1, 2.0, n_events)
         weight[::5] *= -0.3
-        populations[name] = Scores(
-            rng.normal(0.5 if is_signal else -0.5, 2.0, n_events),
-            weight,
-            is_signal,
-            is_nominal,
-        )
+        logit = rng.normal(0.5 if is_signal else -0.5, 2.0, n_events)
+        populations[name] = logit, weight, is_signal, is_nominal
     return populations
 
 
+def scored(logit, weight, is_signal, is_nominal=True):
+    return Scores.of(logit, weight, is_signal=is_signal, is_nominal=is_nominal)
+
+
 def mean_entropy(populations, *, is_signal):
-    logit = np.concatenate([np.asarray(one.logit) for one in populations])
-    weight = np.concatenate([np.asarray(one.weight) for one in populations])
+    logit, weight = (np.concatenate([one[i] for one in populations]) for i in (0, 1))
     probability = 1 / (1 + np.exp(-logit if is_signal else logit))
     return -np.average(np.log(probability), weights=weight)
 
@@ -591,37 +590,42 @@ def mean_entropy(populations, *, is_signal):
 @pytest.mark.parametrize("augmented", [False, True])
 def test_cross_entropy_by_hand(augmented):
     populations = classified()
-    used = [one for one in populations.values() if augmented or one.is_nominal]
+    used = [one for one in populations.values() if augmented or one[3]]
     want = 0.5 * sum(
-        mean_entropy([one for one in used if one.is_signal is kind], is_signal=kind)
+        mean_entropy([one for one in used if one[2] is kind], is_signal=kind)
         for kind in (True, False)
     )
     loss = BinaryCrossEntropy(augmented=augmented)
-    np.testing.assert_allclose(
-        loss(FLAT, tuple(populations.values())), want, rtol=1e-12
+    whole = tuple(scored(*one) for one in populations.values())
+    np.testing.assert_allclose(loss(FLAT, whole), want, rtol=1e-12)
+    cut = tuple(
+        scored(logit[:7], weight[:7], *flags) + scored(logit[7:], weight[7:], *flags)
+        for logit, weight, *flags in populations.values()
     )
+    np.testing.assert_allclose(loss(FLAT, cut), want, rtol=1e-12)
 
 
 def test_cross_entropy_of_certain_scores_is_finite():
     # Probabilities of exp(-800) have no logarithm.
-    scores = tuple(
-        Scores(jnp.array([800.0, -800.0]), jnp.array([1.0, 3.0]), kind, True)
-        for kind in (True, False)
-    )
-    found = BinaryCrossEntropy()(FLAT, scores)
-    np.testing.assert_allclose(found, 0.5 * (800 * 3 / 4 + 800 / 4), rtol=1e-12)
-    slope = eqx.filter_grad(lambda scores: BinaryCrossEntropy()(FLAT, scores))(scores)
+    def loss(logits):
+        scores = tuple(
+            scored(logit, jnp.array([1.0, 3.0]), kind)
+            for logit, kind in zip(logits, (True, False), strict=True)
+        )
+        return BinaryCrossEntropy()(FLAT, scores)
+
+    logits = jnp.array([[800.0, -800.0], [800.0, -800.0]])
+    np.testing.assert_allclose(loss(logits), 0.5 * (800 * 3 / 4 + 800 / 4), rtol=1e-12)
     want = [[0.0, -3 / 8], [1 / 8, 0.0]]
-    np.testing.assert_allclose([one.logit for one in slope], want, atol=1e-15)
+    np.testing.assert_allclose(jax.grad(loss)(logits), want, atol=1e-15)
 
 
 def test_cross_entropy_needs_both_classes_with_weight():
     populations = classified()
     with pytest.raises(ValueError, match="both signal and background"):
-        BinaryCrossEntropy()(FLAT, (populations["signal"],))
-    nobody = eqx.tree_at(
-        lambda one: one.weight, populations["background"], np.zeros(60)
-    )
-    found = BinaryCrossEntropy().evaluate(FLAT, (populations["signal"], nobody))
+        BinaryCrossEntropy()(FLAT, (scored(*populations["signal"]),))
+    nobody = scored(populations["background"][0], np.zeros(60), is_signal=False)
+    scores = (scored(*populations["signal"]), nobody)
+    found = BinaryCrossEntropy().evaluate(FLAT, scores)
     assert found.result == RESULTS.undefined_loss
     assert np.isnan(found.value)

@@ -1,4 +1,6 @@
 import equinox as eqx
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,13 @@ import pytest
 from jax.test_util import check_grads
 
 from diffana.errors import DataError
-from diffana.observable import MLP, Standardisation, Variable, fit_standardisation
+from diffana.observable import (
+    MLP,
+    Moments,
+    Standardisation,
+    Variable,
+    fit_standardisation,
+)
 from diffana.trainable import trainable
 
 
@@ -199,7 +207,7 @@ def test_useless_features_are_named(column, message):
 
 
 def test_sample_without_weight_has_no_standardisation():
-    with pytest.raises(DataError, match="none of the 50 events"):
+    with pytest.raises(DataError, match="none of the events has weight"):
         fit_standardisation(EVENTS, np.zeros(50))
 
 
@@ -217,3 +225,46 @@ def test_mistakes_name_both_offenders():
         Standardisation([0.0, 1.0], [1.0])
     with pytest.raises(ValueError, match=r"takes 2 features, but .* is of 1"):
         small_network(standardisation=Standardisation([0.0], [1.0]))
+
+
+@hypothesis.given(
+    cuts=st.lists(st.integers(0, 50), max_size=4), shift=st.sampled_from([0.0, 1e7])
+)
+def test_moments_of_parts_add_up_to_those_of_the_whole(cuts, shift):
+    """With an offset, too, at which squares alone would have lost the variance."""
+    weight = np.linspace(-1.0, 1.5, 50)
+    features = EVENTS + shift
+    whole = Moments.of(features, weight)
+    parts = [
+        Moments.of(features[rows], weight[rows])
+        for rows in np.split(np.arange(50), sorted(cuts))
+    ]
+    together = sum(parts[1:], start=parts[0])
+    np.testing.assert_allclose(together.size, whole.size, rtol=1e-12)
+    np.testing.assert_allclose(together.mean, whole.mean, rtol=1e-12)
+    # The rounding of the means, squared over the variance, adds to that of the sums.
+    np.testing.assert_allclose(
+        together.variance, whole.variance, rtol=1e-12 if shift == 0.0 else 1e-8
+    )
+    np.testing.assert_array_equal(together.low, whole.low)
+    np.testing.assert_array_equal(together.high, whole.high)
+
+
+def test_a_part_without_weight_adds_nothing():
+    nothing, something = (
+        Moments.of(EVENTS, weight) for weight in (np.zeros(50), np.ones(50))
+    )
+    for both in (nothing + something, something + nothing):
+        np.testing.assert_array_equal(both.mean, something.mean)
+        np.testing.assert_array_equal(both.variance, something.variance)
+    assert (nothing + nothing).size == 0
+    with pytest.raises(DataError, match="none of the events has weight"):
+        (nothing + nothing).standardisation()
+
+
+def test_a_constant_feature_is_found_over_all_parts():
+    ones = np.ones((5, 1))
+    parts = [Moments.of(value * ones, np.ones(5)) for value in (2.0, 2.0, 3.0)]
+    with pytest.raises(DataError, match=r"'mass' is 2.0 in every event"):
+        (parts[0] + parts[1]).standardisation(("mass",))
+    assert (parts[0] + parts[2]).standardisation(("mass",)).mean == 2.5

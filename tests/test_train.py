@@ -9,11 +9,20 @@ import optax
 import pytest
 
 import tiny
+from diffana.analysis import Analysis
+from diffana.data.portions import Portions
 from diffana.errors import RESULTS, TrainingError
 from diffana.fit import Minimiser
 from diffana.histogram import Geometric, Linear
-from diffana.losses import AbstractLoss, AsimovSignificance, Cls, Needs, SigmaMu
-from diffana.train import Annealing, Trainer, first_epoch, train
+from diffana.losses import (
+    AbstractLoss,
+    AsimovSignificance,
+    BinaryCrossEntropy,
+    Cls,
+    Needs,
+    SigmaMu,
+)
+from diffana.train import Annealing, Trainer, first_epoch, sums, train
 
 
 TRACES = []
@@ -168,7 +177,7 @@ def test_training_stops_when_updates_keep_failing(cheap, start, events, monkeypa
     bad = jax.tree.map(jnp.asarray, events)
     bad = eqx.tree_at(lambda e: e[1].weight, bad, jnp.full(len(events[1]), jnp.nan))
     monkeypatch.setattr(
-        "diffana.train.batches", lambda *_: iter([events, bad, bad, bad, bad])
+        "diffana.train.Portions.batches", lambda *_: iter([events, bad, bad, bad, bad])
     )
     reports = []
     with pytest.raises(TrainingError) as caught:
@@ -184,7 +193,7 @@ def test_refused_updates_are_counted(cheap, start, events, monkeypatch):
     bad = jax.tree.map(jnp.asarray, events)
     bad = eqx.tree_at(lambda e: e[1].weight, bad, jnp.full(len(events[1]), jnp.nan))
     monkeypatch.setattr(
-        "diffana.train.batches", lambda *_: iter([bad, bad, events, bad, bad])
+        "diffana.train.Portions.batches", lambda *_: iter([bad, bad, events, bad, bad])
     )
     (epoch,) = run(cheap, start, events, n_epochs=1)
     (reason,) = epoch.refused
@@ -316,3 +325,79 @@ def test_training_on_CLs_improves_CLs(start):
     assert np.mean(epochs[-1].losses) < np.mean(epochs[0].losses) - 0.3
     assert epochs[-1].metrics["cls"] < 0.8 * epochs[0].metrics["cls"]
     assert epochs[-1].best_metric == min(epoch.metrics["cls"] for epoch in epochs)
+
+
+def cut(events, cuts):
+    """The events in parts that end at some rows."""
+    return [
+        tuple(
+            dataclasses.replace(
+                one, features=one.features[rows], weight=one.weight[rows]
+            )
+            for one in events
+        )
+        for rows in np.split(np.arange(len(events[0])), cuts)
+    ]
+
+
+@pytest.mark.parametrize("cuts", [(), (13,), (1, 39), (10, 20, 30)])
+def test_hard_metrics_do_not_depend_on_the_portions(cheap, start, cuts):
+    """With weights of both signs; classification, template by template, and fits."""
+    weight = np.where(np.arange(40) % 7 == 2, -0.3, 1.0)
+    events = tiny.populations(weight=weight)
+    metrics = {
+        "bce": BinaryCrossEntropy(),
+        "bce_augmented": BinaryCrossEntropy(augmented=True),
+        "cls": Cls(),
+        "sigma_mu": SigmaMu(),
+        "z": AsimovSignificance(),
+    }
+    portions = Portions(cut(events, cuts))
+    hard = start.hard
+    whole = eqx.filter_jit(type(hard).forward)(hard, events)
+    found = sums(hard, portions, ("signal",))
+    for one, histogram in zip(events, whole.histograms, strict=True):
+        # 1e-12: sums in another order, with cancellations among the weights.
+        for ours, theirs in (
+            (found.histograms[one.name].sumw, histogram.sumw),
+            (found.histograms[one.name].sumw2, histogram.sumw2),
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    in_memory = cheap.hard_metrics(metrics, start, events)
+    in_portions = cheap.hard_metrics(metrics, start, portions)
+    for name in metrics:
+        assert in_memory[name].result == RESULTS.successful
+        # 1e-10: the fits stop at slightly different points.
+        np.testing.assert_allclose(
+            in_portions[name].value, in_memory[name].value, rtol=1e-10
+        )
+
+
+def test_large_data_sets_are_looked_at_in_pieces(cheap, start, events, monkeypatch):
+    """Which all have one shape, so that there is one program for them."""
+    want = sums(start.hard, [events], ("signal",))
+    traced = []
+    forward = Analysis.histograms_and_logits
+
+    def counted(self, events):
+        traced.append(sum(len(one) for one in events))
+        return forward(self, events)
+
+    monkeypatch.setattr(Analysis, "histograms_and_logits", counted)
+    monkeypatch.setattr("diffana.train._PIECE", 64)
+    found = sums(start.hard, [events], ("signal",))
+    assert traced == [4 * 14]
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_training_in_portions_compiles_one_step_and_resumes(cheap, start):
+    """The second epoch from where the first one ended, as without an interruption."""
+    portions = Portions([tiny.populations(seed=seed) for seed in (0, 1, 2)])
+    before = len(TRACES)
+    epochs = list(run(cheap, start, portions, n_epochs=2, n_batches=6))
+    assert [len(epoch.losses) for epoch in epochs] == [6, 6]
+    assert len(TRACES) - before <= 1
+    (again,) = run(cheap, start, portions, n_epochs=2, n_batches=6, begin=epochs[0])
+    assert same(again.state, epochs[1].state)
+    np.testing.assert_array_equal(again.losses, epochs[1].losses)

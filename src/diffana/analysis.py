@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffana.data import Events
+from diffana.data.events import PopulationName
 from diffana.errors import DataError
 from diffana.histfactory import HistFactory, Layout, Templates
 from diffana.histogram import (
@@ -140,7 +141,7 @@ class Outputs(eqx.Module):
         likelihood: the statistical model with the current templates.
         logits: logarithm of the odds of signal for each population of events whose
             region is summarised by a classifier, in the order of the events; None for
-            the others.
+            the others, and for all where only sums over the events were kept.
         histograms: histogram of each population, in the order of the events.
     """
 
@@ -206,22 +207,37 @@ class Analysis(eqx.Module):
 
     def forward(self, events: Sequence[Events]) -> Outputs:
         """The likelihood, with the classifier outputs and histograms behind it."""
-        histograms, logits = self._histograms_and_logits(events)
+        histograms, logits = self.histograms_and_logits(events)
         by_name = {
-            (one.region, one.sample, one.variation): histogram
+            one.name: histogram
             for one, histogram in zip(events, histograms, strict=True)
         }
-        templates = _fill(self.model, by_name, self.shapes)
-        likelihood = eqx.tree_at(lambda m: m.templates, self.model, templates)
-        return Outputs(likelihood, logits, histograms)
+        return Outputs(self.likelihood(by_name), logits, histograms)
+
+    def likelihood(self, histograms: Mapping[PopulationName, Histogram]) -> HistFactory:
+        """The likelihood with given templates, such as sums over parts of a sample.
+
+        Args:
+            histograms: one per region, sample and variation.
+
+        Raises:
+            DataError: if a population that a modifier needs is missing.
+        """
+        templates = _fill(self.model, histograms, self.shapes)
+        return eqx.tree_at(lambda m: m.templates, self.model, templates)
 
     def histograms(self, events: Sequence[Events]) -> tuple[Histogram, ...]:
         """Histogram of each population, simulated or observed, in their order."""
-        return self._histograms_and_logits(events)[0]
+        return self.histograms_and_logits(events)[0]
 
-    def _histograms_and_logits(
+    def histograms_and_logits(
         self, events: Sequence[Events]
     ) -> tuple[tuple[Histogram, ...], tuple[Array | None, ...]]:
+        """What `Outputs` holds beside the likelihood.
+
+        Raises:
+            DataError: if a population is of a region that the analysis has not.
+        """
         regions = {region.name: region for region in self.regions}
         unknown = [one for one in events if one.region not in regions]
         if unknown:
@@ -266,7 +282,7 @@ class Analysis(eqx.Module):
 
 def _fill(
     model: HistFactory,
-    histograms: Mapping[tuple[str, str, str], Histogram],
+    histograms: Mapping[PopulationName, Histogram],
     shapes: Sequence[Shape],
 ) -> Templates:
     """The templates of `model` with those that `histograms` supply in their place."""
@@ -306,16 +322,16 @@ def _fill_shape(
     templates: Templates,
     layout: Layout,
     shape: Shape,
-    histograms: Mapping[tuple[str, str, str], Histogram],
+    histograms: Mapping[PopulationName, Histogram],
 ) -> Templates:
     def yields(variation: str) -> Float[Array, " bin"]:
-        key = (shape.region, shape.sample, variation)
-        if key not in histograms:
+        name = PopulationName(shape.region, shape.sample, variation)
+        if name not in histograms:
             raise DataError(
                 f"region {shape.region!r}, sample {shape.sample!r}: no events of the "
                 f"variation {variation!r}"
             )
-        return histograms[key].sumw
+        return histograms[name].sumw
 
     nominal = yields(NOMINAL)
     norm_hi, hi = _norm_and_shape(yields(f"{shape.systematic}/up"), nominal)

@@ -1,6 +1,7 @@
 """Observables: one event goes in, the value that is histogrammed comes out."""
 
 import abc
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal, final
 
@@ -84,15 +85,124 @@ class Standardisation(eqx.Module):
         return (features - mean) / scale
 
 
+@final
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Weighted mean and variance of features; those of parts of a sample add up.
+
+    They are weighted with |weight|: an event of negative weight is as much an input of
+    a network as any other.
+
+    Attributes:
+        size: sum of |weight|; 0 for a part in which no event has weight.
+        mean: in the unit of each feature.
+        variance: in the unit of each feature, squared.
+        low: smallest value of each feature.
+        high: largest value of each feature.
+
+    Example:
+        >>> features, weight = np.array([[1.0], [3.0], [5.0]]), np.ones(3)
+        >>> parts = [Moments.of(features[i::2], weight[i::2]) for i in (0, 1)]
+        >>> sum(parts[1:], start=parts[0]).mean.tolist()
+        [3.0]
+    """
+
+    size: float
+    mean: Float[np.ndarray, " feature"]
+    variance: Float[np.ndarray, " feature"]
+    low: Float[np.ndarray, " feature"]
+    high: Float[np.ndarray, " feature"]
+
+    @classmethod
+    def of(
+        cls,
+        features: Float[ArrayLike, "event feature"],
+        weight: Float[ArrayLike, " event"],
+        columns: Sequence[str] = (),
+    ) -> "Moments":
+        """Moments of some events.
+
+        Args:
+            features: of the events, in any units.
+            weight: events per simulated event, any sign; an event of weight 0
+                (rejected, or padding) is ignored, whatever its features.
+            columns: names of the features, for the error message.
+
+        Raises:
+            DataError: if a feature of an event with weight is not finite.
+        """
+        size = np.abs(np.asarray(weight, dtype=np.float64))
+        used = size != 0
+        values = np.asarray(features, dtype=np.float64)[used]
+        n_features = values.shape[1]
+        if not used.any():
+            zero = np.zeros(n_features)
+            return cls(0.0, zero, zero, zero + np.inf, zero - np.inf)
+        for name, column in zip(_names(columns, n_features), values.T, strict=True):
+            if not np.isfinite(column).all():
+                raise DataError(
+                    f"standardisation: feature {name!r} is not finite somewhere"
+                )
+        total = size[used].sum()
+        share = size[used] / total
+        mean = share @ values
+        return cls(
+            size=float(total),
+            mean=mean,
+            variance=share @ (values - mean) ** 2,
+            low=values.min(axis=0),
+            high=values.max(axis=0),
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Moments of both parts together (Chan, Golub, LeVeque, 1983)."""
+        size = self.size + other.size
+        if size == 0:
+            return self
+        share, rest = other.size / size, self.size / size
+        shift = other.mean - self.mean
+        return Moments(
+            size=size,
+            mean=self.mean + share * shift,
+            variance=rest * self.variance
+            + share * other.variance
+            + rest * share * shift**2,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+        )
+
+    def standardisation(self, columns: Sequence[str] = ()) -> Standardisation:
+        """What gives the features mean 0 and variance 1.
+
+        Args:
+            columns: names of the features, for the error messages.
+
+        Raises:
+            DataError: if no event has weight, or if a feature has the same value in
+                all events that have.
+        """
+        if self.size == 0:
+            raise DataError("standardisation: none of the events has weight")
+        names = _names(columns, len(self.mean))
+        for name, low, high in zip(names, self.low, self.high, strict=True):
+            if low == high:
+                raise DataError(
+                    f"standardisation: feature {name!r} is {low} in every event; "
+                    "leave it out"
+                )
+        return Standardisation(self.mean, np.sqrt(self.variance))
+
+
+def _names(columns: Sequence[str], n_features: int) -> Sequence[str]:
+    return columns or [f"column {index}" for index in range(n_features)]
+
+
 def fit_standardisation(
     features: Float[ArrayLike, "event feature"],
     weight: Float[ArrayLike, " event"],
     columns: Sequence[str] = (),
 ) -> Standardisation:
-    """Standardisation of a sample of training events.
-
-    Mean and variance are weighted with |weight|: an event of negative weight is as much
-    an input of the network as any other.
+    """Standardisation of a sample of training events, weighted as in `Moments`.
 
     Args:
         features: of the training events, in any units.
@@ -110,26 +220,7 @@ def fit_standardisation(
         >>> scaling.mean.tolist(), scaling.scale.tolist()
         ([2.0, 40.0], [1.0, 20.0])
     """
-    size = np.abs(np.asarray(weight, dtype=np.float64))
-    used = size != 0
-    if not used.any():
-        raise DataError(f"standardisation: none of the {size.size} events has weight")
-    values = np.asarray(features, dtype=np.float64)[used]
-    share = size[used] / size[used].sum()
-
-    names = columns or [f"column {index}" for index in range(values.shape[1])]
-    for name, column in zip(names, values.T, strict=True):
-        if not np.isfinite(column).all():
-            raise DataError(
-                f"standardisation: feature {name!r} is not finite somewhere"
-            )
-        if np.ptp(column) == 0:
-            raise DataError(
-                f"standardisation: feature {name!r} is {column[0]} in every event; "
-                "leave it out"
-            )
-    mean = share @ values
-    return Standardisation(mean, np.sqrt(share @ (values - mean) ** 2))
+    return Moments.of(features, weight, columns).standardisation(columns)
 
 
 @final

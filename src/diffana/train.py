@@ -4,7 +4,7 @@ Everything here is a function of its arguments. The loop is a generator: whoever
 it owns files and progress bars, and a state that it was given once goes on bit for bit.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, final
 
 import equinox as eqx
@@ -14,35 +14,96 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from diffana.analysis import NOMINAL, Analysis, Outputs
-from diffana.data import Events, batches
+from diffana.analysis import NOMINAL, Analysis
+from diffana.data import Events
+from diffana.data.events import PopulationName
+from diffana.data.portions import Portions, in_portions, pieces
 from diffana.errors import RESULTS, TrainingError
 from diffana.fit import Minimiser
-from diffana.histogram import AbstractSchedule
+from diffana.histogram import AbstractSchedule, Histogram
 from diffana.losses import AbstractLoss, LossValue, Scores, evaluate_all
 from diffana.trainable import trainable
 
 
 def scores(
-    outputs: Outputs, events: Sequence[Events], signal: Sequence[str]
+    logits: Sequence[Float[Array, " event"] | None],
+    events: Sequence[Events],
+    signal: Sequence[str],
 ) -> tuple[Scores, ...]:
     """What losses of classification look at.
 
     Args:
-        outputs: what an analysis made of `events`.
-        events: the populations, in the order of `outputs`.
+        logits: of each population as in `Outputs`.
+        events: the populations, in the same order.
         signal: names of the samples that count as signal.
     """
     return tuple(
-        Scores(
-            logit=logit,
-            weight=jnp.asarray(one.weight, float),
+        Scores.of(
+            logit,
+            jnp.asarray(one.weight, float),
             is_signal=one.sample in signal,
             is_nominal=one.variation == NOMINAL,
         )
-        for one, logit in zip(events, outputs.logits, strict=True)
+        for one, logit in zip(events, logits, strict=True)
         if logit is not None
     )
+
+
+@final
+class Sums(eqx.Module):
+    """All that the hard metrics need of events; those of parts of a data set add up.
+
+    Attributes:
+        histograms: histogram of each population.
+        scores: scores of each population whose region is summarised by a classifier.
+    """
+
+    histograms: Mapping[PopulationName, Histogram]
+    scores: tuple[Scores, ...]
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """The sums over both parts."""
+        pairs = zip(self.scores, other.scores, strict=True)
+        return Sums(
+            histograms={
+                name: histogram + other.histograms[name]
+                for name, histogram in self.histograms.items()
+            },
+            scores=tuple(first + second for first, second in pairs),
+        )
+
+
+# Events whose summaries are in memory at a time, those of all populations together.
+_PIECE = 2**16
+
+
+def sums(
+    analysis: Analysis,
+    portions: Iterable[Sequence[Events]],
+    signal: tuple[str, ...] = (),
+) -> Sums:
+    """Histograms and scores of a data set, with memory for a piece of it at a time.
+
+    Args:
+        analysis: with hard or soft histograms.
+        portions: data sets of the same populations, which together are one.
+        signal: names of the samples that count as signal.
+    """
+    found = None
+    for portion in portions:
+        for piece in pieces(portion, _PIECE):
+            part = _compiled_sums(analysis, piece, signal)
+            found = part if found is None else found + part
+    return Sums({}, ()) if found is None else found
+
+
+@eqx.filter_jit
+def _compiled_sums(
+    analysis: Analysis, events: tuple[Events, ...], signal: tuple[str, ...]
+) -> Sums:
+    histograms, logits = analysis.histograms_and_logits(events)
+    named = {one.name: h for one, h in zip(events, histograms, strict=True)}
+    return Sums(named, scores(logits, events, signal))
 
 
 @final
@@ -141,7 +202,9 @@ class Trainer(eqx.Module):
         events: Sequence[Events],
     ) -> dict[str, LossValue]:
         """Values of several losses, which share what they need."""
-        return _values(losses, analysis, events, self.signal, self.minimiser)
+        outputs = analysis.forward(events)
+        found = scores(outputs.logits, events, self.signal)
+        return evaluate_all(losses, outputs.likelihood, found, minimiser=self.minimiser)
 
     @eqx.filter_jit
     def step(
@@ -191,28 +254,30 @@ class Trainer(eqx.Module):
         self,
         metrics: Mapping[str, AbstractLoss],
         analysis: Analysis,
-        events: tuple[Events, ...],
+        events: Portions | Sequence[Events],
     ) -> dict[str, LossValue]:
-        """Metrics with sharp cuts and histograms."""
-        return _compiled_values(
-            metrics, analysis.hard, events, self.signal, self.minimiser
-        )
+        """Metrics with sharp cuts and histograms.
 
-
-def _values(
-    losses: Mapping[str, AbstractLoss],
-    analysis: Analysis,
-    events: Sequence[Events],
-    signal: tuple[str, ...],
-    minimiser: Minimiser,
-) -> dict[str, LossValue]:
-    outputs = analysis.forward(events)
-    found = scores(outputs, events, signal)
-    return evaluate_all(losses, outputs.likelihood, found, minimiser=minimiser)
+        Args:
+            metrics: the metrics by name.
+            analysis: soft or hard.
+            events: a data set in memory or in portions.
+        """
+        portions = events if isinstance(events, Portions) else (events,)
+        found = sums(analysis.hard, portions, self.signal)
+        return _compiled_metrics(metrics, analysis.hard, found, self.minimiser)
 
 
 # Apart from the trainer, so that trainings on different losses share the program.
-_compiled_values = eqx.filter_jit(_values)
+@eqx.filter_jit
+def _compiled_metrics(
+    metrics: Mapping[str, AbstractLoss],
+    analysis: Analysis,
+    found: Sums,
+    minimiser: Minimiser,
+) -> dict[str, LossValue]:
+    likelihood = analysis.likelihood(found.histograms)
+    return evaluate_all(metrics, likelihood, found.scores, minimiser=minimiser)
 
 
 class Epoch(NamedTuple):
@@ -242,8 +307,8 @@ class Epoch(NamedTuple):
 def train(
     trainer: Trainer,
     begin: Epoch,
-    events: Sequence[Events],
-    validation: Sequence[Events],
+    events: Portions | Sequence[Events],
+    validation: Portions | Sequence[Events],
     *,
     n_epochs: int,
     n_batches: int,
@@ -258,10 +323,10 @@ def train(
     Args:
         trainer: what is minimised and how.
         begin: where to begin: `first_epoch`, or an epoch that an earlier call yielded.
-        events: training events.
-        validation: events that choose the best analysis.
+        events: training events, in memory or in portions.
+        validation: events that choose the best analysis, likewise.
         n_epochs: passes over the events, counted from the very beginning.
-        n_batches: updates per pass.
+        n_batches: updates per pass, a multiple of the number of portions.
         seed: decides which events form a batch.
         metrics: hard metrics by name; lower is better.
         selection: name of the metric that chooses the best analysis.
@@ -271,11 +336,11 @@ def train(
     Raises:
         TrainingError: if more than `max_failed_steps` updates in a row are refused.
     """
-    held_out = jax.tree.map(jnp.asarray, tuple(validation))
+    dealt, held_out = in_portions(events), in_portions(validation)
     current = begin
     while current.epoch < n_epochs:
         state, losses, refused = current.state, [], {}
-        for batch in batches(events, n_batches, seed, current.epoch):
+        for batch in dealt.batches(n_batches, seed, current.epoch):
             state, report = trainer.step(state, batch)
             losses.append(float(report.loss))
             if not report.accepted:

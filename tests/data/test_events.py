@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffana.data.events import Events, batches, check_events, split
+from diffana.data.batches import batches
+from diffana.data.events import Events, check_events
+from diffana.data.splitting import split
 from diffana.errors import DataError
 
 

@@ -13,6 +13,7 @@ from diffana import assemble, runs
 from diffana.cli import main
 from diffana.histfactory import modifier_settings
 from diffana.histfactory.judge import judge
+from diffana.train import sums
 from diffana.workflow.evaluation import _observations
 from diffana.workflow.prepared import prepare
 
@@ -131,6 +132,7 @@ def test_observed_events_fill_the_observations(tmp_path):
             "Name": "SR",
             "Variable": "x",
             "Binning": [-1.0, 0.0, 0.5, 1.0],
+            "Flow": True,
             "Filter": "y > -5",
             "Cuts": [{"Variable": "y", "Above": -4.0}],
         }
@@ -142,10 +144,11 @@ def test_observed_events_fill_the_observations(tmp_path):
     assert observed.sample == "data"
     hard = prepared.analysis.hard
     likelihood = hard(prepared.test)
-    data = _observations(hard, likelihood, prepared.observed, structure)
+    histograms = sums(hard, prepared.parts["observed"]).histograms
+    data = _observations(likelihood, histograms, structure)
     np.testing.assert_array_equal(data[:3], [0, 1, 2])
     np.testing.assert_array_equal(data[3:], likelihood.auxdata)
-    asimov = _observations(hard, likelihood, (), structure)
+    asimov = _observations(likelihood, {}, structure)
     np.testing.assert_allclose(asimov[:3].sum(), 100, rtol=0.2)
 
 

@@ -3,7 +3,6 @@
 from typing import final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Scalar
 
@@ -43,11 +42,5 @@ def _class_entropy(scores: list[Scores]) -> Scalar:
     """Weighted mean of -ln p over the populations of one class."""
     if not scores:
         raise ValueError("cross-entropy needs both signal and background events")
-    total = jnp.zeros(())
-    weight = jnp.zeros(())
-    for score in scores:
-        sign = -1.0 if score.is_signal else 1.0
-        logit = score.logit.astype(float)
-        total += jnp.sum(score.weight * jax.nn.softplus(sign * logit))
-        weight += jnp.sum(score.weight)
-    return total / weight
+    total = sum((score.entropy for score in scores), start=jnp.zeros(()))
+    return total / sum((score.weight for score in scores), start=jnp.zeros(()))

@@ -11,13 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float
 from rich.console import Console
 
-from diffana import assemble, config as configuration, runs
+from diffana import assemble, runs
 from diffana.analysis import Analysis, Outputs
 from diffana.config import Config
-from diffana.data.events import Events
+from diffana.data.events import PopulationName
+from diffana.data.portions import Portions
 from diffana.errors import RESULTS
 from diffana.histfactory import HistFactory, modifier_settings, to_workspace
 from diffana.histfactory.judge import judge
+from diffana.histogram import Histogram
 from diffana.infer import (
     AsimovTest,
     asimov_test,
@@ -26,8 +28,11 @@ from diffana.infer import (
     nominal,
     sigma_mu,
 )
+from diffana.train import sums
+from diffana.workflow import streaming
 from diffana.workflow.figures import save_figures
 from diffana.workflow.prepared import Prepared, prepare
+from diffana.workflow.resolved import resolved_config
 from diffana.workflow.tables import results
 
 
@@ -42,9 +47,14 @@ def evaluate(folder: Path, *, console: Console) -> None:
         DiffanaError: if the run cannot be evaluated, or its input files have changed.
     """
     run = runs.open_finished(folder)
-    config = configuration.load(run.config)
-    run.check_inputs(assemble.input_files(config))
-    evaluate_run(run, config, prepare(config), console)
+    with runs.exclusive(folder, warn=console.print):
+        config = resolved_config(run)
+        run.check_inputs(assemble.input_files(config))
+        try:
+            prepared = prepare(config, streaming.inside(run))
+            evaluate_run(run, config, prepared, console)
+        finally:
+            streaming.discard(run)
 
 
 def evaluate_run(
@@ -53,12 +63,13 @@ def evaluate_run(
     """Results, workspace and figures of the selected model of `run`."""
     analysis, meta = runs.load_checkpoint(run.best, prepared.analysis)
     hard = jax.tree.map(jnp.asarray, analysis).hard
-    outputs = _outputs(hard, prepared.test)
+    outputs = outputs_of(hard, prepared.parts["test"])
     likelihood = outputs.likelihood
     poi_test = assemble.tested_strength(config)
     limit, discovery = _expected(likelihood, poi_test)
     structure = assemble.structure(config)
-    data = _observations(hard, likelihood, prepared.observed, structure)
+    observed = sums(hard, prepared.parts.get("observed", ()))
+    data = _observations(likelihood, observed.histograms, structure)
     workspace = to_workspace(likelihood, data, config.general.measurement)
     verdict = judge(
         workspace,
@@ -94,9 +105,30 @@ def evaluate_run(
     return summary
 
 
+def outputs_of(analysis: Analysis, portions: Portions) -> Outputs:
+    """What an analysis makes of a data set, a piece of which is in memory at a time.
+
+    Args:
+        analysis: with hard or soft histograms.
+        portions: the data set.
+
+    Returns:
+        Likelihood and histograms, the latter in the order of `portions.populations`;
+        the outputs of single events are not kept.
+    """
+    histograms = sums(analysis, portions).histograms
+    return Outputs(
+        likelihood=_likelihood(analysis, histograms),
+        logits=(None,) * len(histograms),
+        histograms=tuple(histograms[one.name] for one in portions.populations),
+    )
+
+
 @eqx.filter_jit
-def _outputs(analysis: Analysis, events: tuple[Events, ...]) -> Outputs:
-    return analysis.forward(events)
+def _likelihood(
+    analysis: Analysis, histograms: Mapping[PopulationName, Histogram]
+) -> HistFactory:
+    return analysis.likelihood(histograms)
 
 
 @eqx.filter_jit
@@ -126,9 +158,8 @@ def _starts(
 
 
 def _observations(
-    analysis: Analysis,
     likelihood: HistFactory,
-    observed: tuple[Events, ...],
+    observed: Mapping[PopulationName, Histogram],
     structure: assemble.Structure,
 ) -> Float[Array, " data"]:
     """Counts observed by events or published, else background-only Asimov data."""
@@ -141,6 +172,6 @@ def _observations(
         data = data.at[bins].set(structure.data[bins])
     if not observed:
         return data
-    for events, histogram in zip(observed, analysis.histograms(observed), strict=True):
-        data = data.at[layout.bins(events.region)].set(histogram.sumw)
+    for name, histogram in observed.items():
+        data = data.at[layout.bins(name.region)].set(histogram.sumw)
     return data

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -72,7 +70,8 @@ def follow(
     """Train what `config` describes, and evaluate every epoch on test events.
 
     Trainings that differ only in their seed share their compiled programs, within one
-    process. No file is written.
+    process. No file is written, but for events that stream, which are in a temporary
+    folder as long as they are needed.
 
     Args:
         config: the configuration.
@@ -93,7 +92,6 @@ def follow(
     prepared = prepare(config)
     followed = dict(metrics or assemble.hard_metrics(config))
     trainer, analysis = prepared.trainer, start(prepared)
-    test_events = jax.tree.map(jnp.asarray, prepared.test)
     validation = {name: [] for name in followed}
     test = {name: [] for name in followed}
     chosen = dict.fromkeys(followed, analysis)
@@ -108,8 +106,8 @@ def follow(
     for epoch in train(
         trainer,
         first_epoch(trainer, analysis),
-        prepared.train,
-        prepared.validation,
+        prepared.parts["train"],
+        prepared.parts["validation"],
         n_epochs=config.train.epochs,
         n_batches=prepared.n_batches,
         seed=config.general.seed,
@@ -119,7 +117,9 @@ def follow(
         on_step=on_step,
     ):
         refused += sum(epoch.refused.values())
-        on_test = trainer.hard_metrics(followed, epoch.state.analysis, test_events)
+        on_test = trainer.hard_metrics(
+            followed, epoch.state.analysis, prepared.parts["test"]
+        )
         for name, value in epoch.metrics.items():
             # nan compares as not better.
             if value < lowest[name]:

@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from diffana.analysis import NOMINAL
 from diffana.config import Config
 from diffana.workflow.prepared import Prepared
 
@@ -18,21 +18,6 @@ def plan(
     config: Config, prepared: Prepared, *, n_weights: int, folder: Path
 ) -> RenderableType:
     """What a training is about to do."""
-    events = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("region", "sample", "variation"):
-        events.add_column(heading)
-    for heading in ("train", "validation", "test", "yield"):
-        events.add_column(heading, justify="right")
-    parts = zip(prepared.train, prepared.validation, prepared.test, strict=True)
-    for train, validation, test in parts:
-        numbers = (np.count_nonzero(one.weight) for one in (train, validation, test))
-        events.add_row(
-            train.region,
-            train.sample,
-            train.variation,
-            *(str(number) for number in numbers),
-            f"{float(np.sum(train.weight)):.6g}",
-        )
     losses = " + ".join(
         loss.type if loss.weight == 1 else f"{loss.weight:g} {loss.type}"
         for loss in config.loss
@@ -48,7 +33,7 @@ def plan(
     steps = config.train.epochs * prepared.n_batches
     return Group(
         Text(f"Training {config.general.measurement} into {folder}", style="bold"),
-        events,
+        _events(prepared),
         *joined,
         Text(f"{len(parameters)} parameters: {_listed(parameters)}"),
         Text(
@@ -58,6 +43,39 @@ def plan(
         ),
         Text(""),
     )
+
+
+def _events(prepared: Prepared) -> Table:
+    """Selected events of each part, and how much the variations change the yield."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("region", "sample"):
+        table.add_column(heading)
+    for heading in ("train", "validation", "test", "yield", "variations"):
+        table.add_column(heading, justify="right")
+    parts = ("train", "validation", "test")
+    populations = (prepared.parts[part].populations for part in parts)
+    rows = {
+        train.name: (train, *others)
+        for train, *others in zip(*populations, strict=True)
+    }
+    for (region, sample, variation), row in rows.items():
+        if variation != NOMINAL:
+            continue
+        changes = [
+            varied[0].sumw / row[0].sumw - 1
+            for name, varied in rows.items()
+            if name[:2] == (region, sample) and name.variation != NOMINAL
+        ]
+        table.add_row(
+            region,
+            sample,
+            *(str(one.n_selected) for one in row),
+            f"{row[0].sumw:.6g}",
+            f"{len(changes)}: {min(changes):+.1%} to {max(changes):+.1%}"
+            if changes
+            else "none",
+        )
+    return table
 
 
 def results(summary: Mapping[str, Any], folder: Path) -> RenderableType:

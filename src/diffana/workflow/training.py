@@ -16,6 +16,7 @@ from diffana import assemble, config as configuration, runs
 from diffana.errors import RunError, TrainingError
 from diffana.train import Epoch, StepReport, train as epochs
 from diffana.trainable import trainable
+from diffana.workflow import streaming
 from diffana.workflow.evaluation import evaluate_run
 from diffana.workflow.prepared import Prepared, prepare
 from diffana.workflow.tables import plan
@@ -40,20 +41,43 @@ def train(
         DiffanaError: if the input cannot be used, the run folder is in the way, or too
             many updates in a row were refused.
     """
+    with contextlib.ExitStack() as held:
+        _train(config, folder, resume=resume, console=console, held=held)
+
+
+def _train(
+    config: configuration.Config,
+    folder: Path,
+    *,
+    resume: bool,
+    console: Console,
+    held: contextlib.ExitStack,
+) -> None:
+    """`train`; what it keeps other processes out of is left to `held`."""
     text = configuration.dump(config)
     inputs = assemble.input_files(config)
+    kept = interrupted = None
     if resume:
-        runs.open_interrupted(folder, config=text).check_inputs(inputs)
+        interrupted = runs.open_interrupted(folder, config=text)
+        held.enter_context(runs.exclusive(folder, warn=console.print))
+        interrupted.check_inputs(inputs)
+        kept = streaming.left_behind(interrupted)
     elif folder.exists():
         raise RunError(f"{folder} exists; a run never overwrites anything")
-    prepared = prepare(config)
+    elif config.input.chunk_size is not None:
+        kept = held.enter_context(streaming.beside(folder, warn=console.print))
+    prepared = prepare(config, kept)
     provenance = runs.describe(seed=config.general.seed, inputs=inputs)
-    if resume:
+    if interrupted is not None:
+        begin = _continue(interrupted, prepared)
         run = runs.reopen(folder, config=text, provenance=provenance)
-        begin = _continue(run, prepared)
     else:
         run = runs.create(folder, config=text, provenance=provenance)
-        begin = prepared.first
+        held.enter_context(runs.exclusive(folder, warn=console.print))
+        # Another process may have resumed the run before it was locked.
+        begin = _continue(run, prepared)
+        if prepared.store is not None:
+            prepared.store.move(streaming.inside(run))
     weights = jax.tree.leaves(
         jax.tree.map(
             lambda leaf, moves: leaf.size if moves else 0,
@@ -69,8 +93,8 @@ def train(
         for epoch in epochs(
             prepared.trainer,
             begin,
-            prepared.train,
-            prepared.validation,
+            prepared.parts["train"],
+            prepared.parts["validation"],
             n_epochs=config.train.epochs,
             n_batches=prepared.n_batches,
             seed=config.general.seed,
@@ -90,6 +114,7 @@ def train(
         )
     summary = evaluate_run(run, config, prepared, console)
     run.finish(summary)
+    streaming.discard(run)
 
 
 def _save(run: runs.Run, epoch: Epoch, *, seconds: float) -> None:
