@@ -62,6 +62,14 @@ class RunError(DiffanaError):
     """A run folder that cannot be created, resumed or evaluated."""
 
 
+class InUseError(RunError):
+    """A folder that another process works in, and which."""
+
+
+class FarmError(DiffanaError):
+    """A farm of processes that cannot be started, reached or used, and why."""
+
+
 class TrainingError(DiffanaError):
     """Training that cannot go on, and since which step."""
 

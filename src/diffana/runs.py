@@ -13,11 +13,15 @@ A run folder holds
 
 Each file but the metrics and timings appears complete or not at all, so a process may
 be killed at any moment. These two may end in a torn line, which `Run.rewind` removes.
+
+The process that writes into a folder holds a lock on the file `.lock` in it, see
+`exclusive`. The file is left behind if the process is killed; the lock is not.
 """
 
 import contextlib
 import dataclasses
 import datetime
+import errno
 import hashlib
 import importlib.metadata
 import io
@@ -28,20 +32,27 @@ import platform
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.tree_util as jtu
 from jaxtyping import PyTree
 
-from diffana.errors import CheckpointError, RunError
+from diffana.errors import CheckpointError, InUseError, RunError
+from diffana.files import put_file, sync_folder
 
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 Tree = TypeVar("Tree", bound=PyTree)
 
+_LOCK = ".lock"
 _PACKAGES = ("diffana", "jax", "jaxlib", "equinox", "optax", "pyhf", "numpy", "scipy")
 
 
@@ -98,7 +109,8 @@ class Run:
             content: of the file.
         """
         path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
+        with _writing(path):
+            path.parent.mkdir(exist_ok=True)
         _replace(path, content)
 
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
@@ -112,9 +124,16 @@ class Run:
             RunError: if the file is damaged.
         """
         try:
-            return json.loads(self.provenance.read_bytes())
-        except ValueError as error:
+            found = json.loads(self.provenance.read_bytes())
+        except OSError as error:
+            reason = error.strerror
+            raise RunError(f"{self.provenance} cannot be read: {reason}") from error
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{self.provenance} is damaged") from error
+        match found:
+            case {"inputs": [*inputs]} if all(map(_is_fingerprint, inputs)):
+                return found
+        raise RunError(f"{self.provenance} is damaged")
 
     def check_inputs(self, paths: Iterable[Path]) -> None:
         """Make sure that files are still those that the run was trained on.
@@ -201,20 +220,66 @@ def create(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
     """
     if folder.exists() or folder.is_symlink():
         raise RunError(f"{folder} exists; a run never overwrites anything")
+    run = Run(folder)
+    create_folder(
+        folder,
+        {run.config.name: config.encode(), run.provenance.name: _json(provenance)},
+    )
+    return run
+
+
+def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A new folder, which appears with all of its files or not at all.
+
+    Args:
+        folder: where; must not exist. Folders above it are created.
+        files: name -> content, at least one.
+
+    Raises:
+        RunError: if the folder cannot be made.
+    """
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    run = Run(draft)
     try:
         draft.mkdir(parents=True)
-        _replace(run.config, config.encode())
-        _replace(run.provenance, _json(provenance))
+        for name, content in files.items():
+            put_file(draft / name, content)
         # Fails if another process has just put its own, non-empty folder there.
         draft.rename(folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         raise RunError(f"{folder} cannot be created: {error.strerror}") from error
     finally:
-        _discard(run)
-    return Run(folder)
+        _discard(draft)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, *, warn: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from writing into a folder, inside a `with` block.
+
+    The kernel frees the lock when the process that holds it ends, however it ends.
+
+    Args:
+        folder: a folder that exists.
+        warn: called with one line if the file system has no locks, where nothing keeps
+            others out.
+
+    Raises:
+        InUseError: naming the process that works in the folder.
+        RunError: if the folder cannot be written.
+
+    Example:
+        >>> with exclusive(run.folder, warn=print):
+        ...     run.write("results.json", content)
+    """
+    descriptor = _acquired(folder, warn)
+    try:
+        with _writing(folder / _LOCK):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def open_interrupted(folder: Path, *, config: str) -> Run:
@@ -231,14 +296,30 @@ def open_interrupted(folder: Path, *, config: str) -> Run:
     run = _open(folder)
     if run.finished.exists():
         raise RunError(f"{folder} has finished; there is nothing to resume")
-    before = run.config.read_text("utf-8").splitlines()
-    for number, lines in enumerate(_side_by_side(before, config.splitlines()), 1):
+    check_unchanged(run.config, config)
+    return run
+
+
+def check_unchanged(path: Path, text: str) -> None:
+    """Make sure that a folder was made with the configuration that is given.
+
+    Args:
+        path: the configuration in the folder.
+        text: the one that is given.
+
+    Raises:
+        RunError: naming the first line that differs.
+    """
+    try:
+        before = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read") from error
+    for number, lines in enumerate(_side_by_side(before, text.splitlines()), 1):
         if lines[0] != lines[1]:
             raise RunError(
-                f"{folder} has another configuration; {run.config}, line {number}: "
+                f"{path.parent} has another configuration; {path}, line {number}: "
                 f"{lines[0].strip()!r} was run, {lines[1].strip()!r} is given"
             )
-    return run
 
 
 def reopen(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
@@ -253,12 +334,11 @@ def reopen(folder: Path, *, config: str, provenance: Mapping[str, Any]) -> Run:
         RunError: as `open_interrupted`.
     """
     run = open_interrupted(folder, config=config)
-    try:
-        history = json.loads(run.provenance.read_bytes())
-        resumed = [*history.get("resumed", []), provenance]
-    except (ValueError, AttributeError) as error:
-        raise RunError(f"{run.provenance} is damaged") from error
-    _replace(run.provenance, _json({**history, "resumed": resumed}))
+    history = run.read_provenance()
+    before = history.get("resumed", [])
+    if not isinstance(before, list):
+        raise RunError(f"{run.provenance} is damaged")
+    _replace(run.provenance, _json({**history, "resumed": [*before, provenance]}))
     return run
 
 
@@ -321,6 +401,7 @@ def save_checkpoint(
         "meta": {} if meta is None else _plain(meta),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    header["header_sha256"] = _digest(header)
     line = json.dumps(header, allow_nan=False).encode()
     _replace(path, line + b"\n" + content)
 
@@ -344,11 +425,14 @@ def load_checkpoint(path: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
         line, _, content = path.read_bytes().partition(b"\n")
         header = json.loads(line)
         saved, meta, sha256 = (header[key] for key in ("leaves", "meta", "sha256"))
+        stated = header.pop("header_sha256", _digest(header))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a checkpoint") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if not (isinstance(saved, list) and isinstance(meta, dict)):
+        raise CheckpointError(f"{path} is not a checkpoint")
+    if hashlib.sha256(content).hexdigest() != sha256 or _digest(header) != stated:
         raise CheckpointError(f"{path} is damaged: its content has changed")
     for found, wanted in _side_by_side(saved, _signature(like)):
         if found != wanted:
@@ -356,20 +440,73 @@ def load_checkpoint(path: Path, like: Tree) -> tuple[Tree, dict[str, Any]]:
                 f"{path} belongs to another model: it has {found or 'no leaf'} where "
                 f"{wanted or 'no leaf'} is expected"
             )
-    return eqx.tree_deserialise_leaves(io.BytesIO(content), like), meta
+    leaves = io.BytesIO(content)
+    try:
+        # Arrays of numbers alone: NumPy refuses objects, which it would unpickle.
+        tree = eqx.tree_deserialise_leaves(leaves, like)
+    except Exception as error:
+        # Whatever a file may hold that somebody else has made.
+        raise CheckpointError(f"{path} is damaged: not the leaves it names") from error
+    if leaves.read(1):
+        raise CheckpointError(f"{path} is damaged: more than the leaves it names")
+    return tree, meta
+
+
+def _digest(header: Mapping[str, Any]) -> str:
+    """SHA-256 of what a checkpoint says about its content."""
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
+def _acquired(folder: Path, warn: Callable[[str], None]) -> int:
+    """The open lock file of a folder."""
+    while True:
+        try:
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror}") from error
+        try:
+            _lock(descriptor, folder, warn)
+            # The holder before removes the file when it ends in an orderly way.
+            if os.path.samestat(os.fstat(descriptor), (folder / _LOCK).stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, warn: Callable[[str], None]) -> None:
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+        process = f"process {holder}" if holder else "another process"
+        raise InUseError(f"{folder} is in use by {process}") from error
+    except OSError as error:
+        warn(
+            f"{folder}: no lock is to be had ({error.strerror}); make sure that no "
+            "other process writes into it"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Complete lines of a file of records, parsed and as they are."""
     if not path.exists():
         return
-    lines = path.read_bytes().splitlines(keepends=True)
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
             return
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         match record:
             case {"step": int()}:
@@ -380,9 +517,10 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:
     line = json.dumps(record, allow_nan=False)
-    with path.open("ab") as file:
+    with _writing(path), path.open("ab") as file:
         file.write(line.encode() + b"\n")
-        _sync(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _open(folder: Path) -> Run:
@@ -430,33 +568,24 @@ def _json(document: Mapping[str, Any]) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        _sync(file)
-    draft.replace(path)
-    _sync_folder(path.parent)
+    with _writing(path):
+        put_file(path, content)
 
 
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # A rename is on the disk only when its folder is.
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """One error that names the file where the system refuses to write it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _discard(draft: Run) -> None:
+def _discard(draft: Path) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for path in draft.folder.iterdir():
+        for path in draft.iterdir():
             path.unlink()
-        draft.folder.rmdir()
+        draft.rmdir()
 
 
 def _now() -> str:
@@ -487,6 +616,13 @@ def _git(folder: Path) -> dict[str, Any] | None:
         }
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _is_fingerprint(entry: Any) -> bool:
+    match entry:
+        case {"path": str(), "sha256": str()}:
+            return True
+    return False
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

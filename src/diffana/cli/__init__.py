@@ -6,10 +6,19 @@ Packages that take seconds to import are imported inside the commands that need 
 import click
 
 from diffana import __version__
-from diffana.cli import comparison, landscape, published, training
+from diffana.cli import (
+    checking,
+    comparison,
+    landscape,
+    published,
+    report,
+    sweep,
+    training,
+)
+from diffana.cli.failures import Commands
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="diffana %(version)s")
 def main() -> None:
     """End-to-end optimisation of particle-physics analyses."""
@@ -17,7 +26,10 @@ def main() -> None:
 
 for command in (
     *training.COMMANDS,
+    *checking.COMMANDS,
     *comparison.COMMANDS,
+    *report.COMMANDS,
+    *sweep.COMMANDS,
     *landscape.COMMANDS,
     *published.COMMANDS,
 ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from diffana.cli.failures import BadInput
+from diffana.files import put_file
 
 
 if TYPE_CHECKING:
@@ -35,18 +36,25 @@ class Report(NamedTuple):
     ) -> None:
         """Print or write `result`; `table` is what a terminal shows."""
         if self.file is not None:
-            try:
-                self.file.write_text(dumps(result) + "\n", "utf-8")
-            except OSError as error:
-                raise BadInput(
-                    f"{self.file}: cannot be written: {error.strerror}"
-                ) from error
+            write(self.file, result)
         elif self.as_json or not sys.stdout.isatty():
             click.echo(dumps(result))
         else:
             from rich.console import Console
 
             Console(highlight=False).print(table())
+
+
+def write(file: Path, result: Mapping[str, Any]) -> None:
+    """Write `result` as JSON.
+
+    Raises:
+        BadInput: if the file cannot be written.
+    """
+    try:
+        put_file(file, f"{dumps(result)}\n".encode())
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

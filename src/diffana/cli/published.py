@@ -1,5 +1,6 @@
 """Commands on published workspaces."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from diffana.cli.sources import Assignment, JsonFile, Patch, PatchFile, Source
 
 if TYPE_CHECKING:
     from diffana.published import Published
+    from diffana.workflow.farm import Farm
+
+    Crew = Callable[[], contextlib.AbstractContextManager[Farm | None]]
 
 
 def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
@@ -98,8 +102,41 @@ _test_stat = click.option(
 
 
 def _calctype(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that choose between formulae and pseudo-experiments."""
+    """Options that choose between formulae and pseudo-experiments.
+
+    The command receives a function that opens the processes which share the latter.
+    """
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, workers: int | None, scheduler: str | None, **options: Any
+    ) -> None:
+        is_shared = workers is not None or scheduler is not None
+        if workers is not None and scheduler is not None:
+            raise BadInput("--workers and --scheduler exclude one another")
+        if is_shared and options["calctype"] != "toybased":
+            raise BadInput("--workers and --scheduler need --calctype toybased")
+
+        def crew() -> "contextlib.AbstractContextManager[Farm | None]":
+            from diffana.workflow import farm
+
+            if not is_shared:
+                return contextlib.nullcontext()
+            return farm.opened(scheduler=scheduler, n_workers=workers)
+
+        command(*args, crew=crew, **options)
+
     for option in (
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Dask scheduler whose processes share the pseudo-experiments.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="Processes on this machine that share them, of one core each.",
+        ),
         click.option(
             "--seed",
             type=click.IntRange(0),
@@ -122,8 +159,8 @@ def _calctype(command: Callable[..., None]) -> Callable[..., None]:
             help="Asymptotic formulae, or pseudo-experiments.",
         ),
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def _plot(what: str) -> Callable[..., Any]:
@@ -187,6 +224,7 @@ def cls(
     calctype: str,
     toys: int,
     seed: int,
+    crew: "Crew",
 ) -> None:
     """Compute CLs of a signal strength, observed and expected."""
     from diffana.workflow import published as results
@@ -195,13 +233,14 @@ def cls(
     if calctype == "asymptotics":
         result = results.cls(workspace, poi_test=poi_test, bounded=bounded)
     else:
-        with progress("pseudo-experiments", 2 * toys) as advance:
+        with crew() as processes, progress("pseudo-experiments", 2 * toys) as advance:
             result = results.toy_cls(
                 workspace,
                 poi_test=poi_test,
                 bounded=bounded,
                 n_toys=toys,
                 seed=seed,
+                crew=processes,
                 on_chunk=advance,
             )
     report(result, lambda: _tables().cls(result, poi=workspace.poi, poi_test=poi_test))
@@ -217,6 +256,7 @@ def significance(
     calctype: str,
     toys: int,
     seed: int,
+    crew: "Crew",
 ) -> None:
     """Compute the discovery significance; expected by asymptotic formulae only."""
     from diffana.workflow import published as results
@@ -225,9 +265,9 @@ def significance(
     if calctype == "asymptotics":
         result = results.significance(workspace)
     else:
-        with progress("pseudo-experiments", toys) as advance:
+        with crew() as processes, progress("pseudo-experiments", toys) as advance:
             result = results.toy_significance(
-                workspace, n_toys=toys, seed=seed, on_chunk=advance
+                workspace, n_toys=toys, seed=seed, crew=processes, on_chunk=advance
             )
     report(result, lambda: _tables().significance(result))
 

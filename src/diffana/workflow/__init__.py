@@ -1,7 +1,7 @@
 """What the commands do: files go in, results and reports come out.
 
-`train`, `evaluate` and `compare` are imported when they are first used: the commands on
-published workspaces need none of what training needs.
+They are imported when they are first used: the commands on published workspaces need
+none of what training needs.
 """
 
 import importlib
@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from diffana.workflow.comparison import compare as compare
     from diffana.workflow.evaluation import evaluate as evaluate
     from diffana.workflow.training import train as train
+    from diffana.workflow.workspace import build_workspace as build_workspace
 
-_HOMES = {"compare": "comparison", "evaluate": "evaluation", "train": "training"}
+_HOMES = {
+    "build_workspace": "workspace",
+    "compare": "comparison",
+    "evaluate": "evaluation",
+    "train": "training",
+}
 
 
 def __getattr__(name: str) -> Any:

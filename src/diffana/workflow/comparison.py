@@ -13,6 +13,7 @@ from jaxtyping import Float
 from diffana import config as configuration, runs
 from diffana.errors import RunError
 from diffana.workflow.comparison_names import differences, names
+from diffana.workflow.resolved import resolved_config
 
 
 METRICS = ("cls", "p0", "sigma_mu")
@@ -194,8 +195,8 @@ def compare(folders: Iterable[str | Path]) -> Comparison:
     folders = [Path(folder) for folder in folders]
     if not folders:
         raise RunError("there is no run to compare")
-    _check_unique(folders)
     found = [read_run(folder) for folder in folders]
+    _check_unique(folders)
     _check_comparable(found)
     by_settings: dict[str, list[FinishedRun]] = {}
     for run in found:
@@ -220,10 +221,7 @@ def read_run(folder: Path) -> FinishedRun:
         RunError: if there is no such run, it has not finished, or it is damaged.
     """
     run = runs.open_finished(folder)
-    try:
-        config = configuration.load(run.config)
-    except configuration.ConfigError as error:
-        raise RunError(f"{run.config} is not valid: {error.mistakes[0]}") from error
+    config = resolved_config(run)
     results = _read_results(run)
     records = run.read_metrics()
     if len(records) != config.train.epochs:
@@ -287,7 +285,7 @@ def _read_results(run: runs.Run) -> dict[str, Any]:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged") from error
 
 

@@ -44,7 +44,7 @@ def load(path: Path) -> Landscape:
         RunError: if it cannot be read or is no such file.
     """
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         axes, losses = (arrays[key].tolist() for key in ("axis_names", "loss_names"))
         return Landscape(

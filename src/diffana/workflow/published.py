@@ -27,6 +27,8 @@ from diffana.workflow.checks import (
     check_tested,
     check_value,
 )
+from diffana.workflow.farm import Farm
+from diffana.workflow.toys import on_farm
 
 
 BANDS = ("-2σ", "-1σ", "median", "+1σ", "+2σ")
@@ -164,6 +166,7 @@ def toy_cls(
     bounded: bool,
     n_toys: int,
     seed: int,
+    crew: Farm | None = None,
     on_chunk: Callable[[int], None] = lambda n_done: None,
 ) -> dict[str, Any]:
     """CLs of one signal strength from pseudo-experiments.
@@ -174,12 +177,14 @@ def toy_cls(
         bounded: as in `cls`.
         n_toys: pseudo-experiments under each of the two hypotheses.
         seed: of the pseudo-experiments.
+        crew: processes that share the pseudo-experiments; this one does them all
+            without. The result does not depend on how many there are.
         on_chunk: called with the number of pseudo-experiments done.
 
     Raises:
         SpecificationError: as `cls`.
         FitError: if a fit to the data, or more than 1 % of the fits to
-            pseudo-experiments, are not certified.
+            pseudo-experiments, are not certified, or processes fail.
     """
     check_tested(workspace, poi_test)
     _check_observed(workspace, poi_test)
@@ -191,6 +196,7 @@ def toy_cls(
         seed=seed,
         bounded=bounded,
         on_chunk=on_chunk,
+        evaluate=None if crew is None else on_farm(crew, workspace, on_chunk),
     )
     return {
         "CLs_obs": test.CLs_obs.value,
@@ -207,6 +213,7 @@ def toy_significance(
     *,
     n_toys: int,
     seed: int,
+    crew: Farm | None = None,
     on_chunk: Callable[[int], None] = lambda n_done: None,
 ) -> dict[str, Any]:
     """Discovery p-value and significance from pseudo-experiments, observed only.
@@ -216,7 +223,12 @@ def toy_significance(
     check_value(workspace, workspace.poi, 0.0)
     _check_observed(workspace, 0.0)
     test = infer.toy_discovery(
-        workspace.model, workspace.data, n_toys=n_toys, seed=seed, on_chunk=on_chunk
+        workspace.model,
+        workspace.data,
+        n_toys=n_toys,
+        seed=seed,
+        on_chunk=on_chunk,
+        evaluate=None if crew is None else on_farm(crew, workspace, on_chunk),
     )
     p0 = test.p0.value
     return {
