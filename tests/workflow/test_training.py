@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 import signal
@@ -163,8 +164,9 @@ def test_what_cannot_be_resumed(settings, finished, tmp_path):
     document = yaml.safe_load(settings.read_text())
     document["General"]["Seed"] = 4
     other = tiny.written(document, tmp_path / "other.yaml")
-    (general, *_) = (folder / "config.yaml").read_text().splitlines()
-    assert "Seed: 3" in general
+    lines = (folder / "config.yaml").read_text().splitlines()
+    number, line = next(one for one in enumerate(lines, 1) if "Seed: 3" in one[1])
+    was, given = line.strip(), line.strip().replace("Seed: 3", "Seed: 4")
     for config, out, message in (
         (settings, finished, f"{finished} has finished; there is nothing to resume"),
         (settings, tmp_path, f"{tmp_path} is not a run folder"),
@@ -172,8 +174,8 @@ def test_what_cannot_be_resumed(settings, finished, tmp_path):
         (
             other,
             folder,
-            f"{folder} has another configuration; {folder}/config.yaml, line 1: "
-            f"{general!r} was run, {general.replace('3', '4')!r} is given",
+            f"{folder} has another configuration; {folder}/config.yaml, line {number}: "
+            f"{was!r} was run, {given!r} is given",
         ),
     ):
         result = invoke("train", config, "--out", out, "--resume")
@@ -189,6 +191,22 @@ def test_a_damaged_checkpoint_is_not_resumed(settings, finished, tmp_path, damag
     result = invoke("train", settings, "--out", folder, "--resume")
     assert result.exit_code == 2
     assert result.stderr == f"Error: {folder}/last.eqx is not a checkpoint\n"
+
+
+def test_a_run_that_another_process_works_in_is_left_alone(
+    settings, finished, tmp_path
+):
+    folder = interrupted(finished, tmp_path / "run")
+    message = f"Error: {folder} is in use by process {os.getpid()} on "
+    with runs.exclusive(folder, warn=print):
+        result = invoke("train", settings, "--out", folder, "--resume")
+        assert result.exit_code == 2
+        assert result.stderr.startswith(message)
+        shutil.copy(finished / "finished.json", folder)
+        result = invoke("evaluate", folder)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(message)
+    assert content(folder) == content(finished)
 
 
 def test_a_run_folder_is_never_reused(settings, finished):

@@ -8,8 +8,6 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
-    NonNegativeInt,
-    PositiveInt,
     StringConstraints,
     Tag,
     model_validator,
@@ -19,7 +17,16 @@ from diffana.config import document, mistakes, reading
 from diffana.config.inputs import WorkspaceSection
 from diffana.config.learning import LossSection
 from diffana.config.mistakes import Location
-from diffana.config.sections import Column, Many, Name, OneOrMany, Range, Section
+from diffana.config.sections import (
+    Column,
+    Count,
+    Many,
+    Name,
+    OneOrMany,
+    Range,
+    Section,
+    Seed,
+)
 
 
 def _moving(direction: tuple[float, ...]) -> tuple[float, ...]:
@@ -107,7 +114,7 @@ class EdgeMove(Section):
 
     type: Literal["edge"]
     region: Name = Field(description="Region of the analysis.")
-    index: PositiveInt = Field(
+    index: Count = Field(
         description="Position in Binning, counted from 0; the outer edges stay."
     )
 
@@ -119,7 +126,7 @@ class RandomMove(Section):
     """
 
     type: Literal["random_direction"]
-    seed: NonNegativeInt = Field(default=0, description="Seed of the direction.")
+    seed: Seed = Field(default=0, description="Seed of the direction.")
     observable: Name | None = Field(
         default=None, description="Observable whose network moves; all without it."
     )
@@ -234,7 +241,7 @@ class LandscapeConfig(Section):
     axes: Annotated[
         tuple[AxisSection, ...], Field(strict=False, min_length=1, max_length=2)
     ] = Field(description="One axis or two.")
-    chunk_size: PositiveInt = Field(
+    chunk_size: Count = Field(
         default=32,
         description="Points that are computed together; memory grows with it.",
     )

@@ -9,6 +9,9 @@ import yaml
 from diffana.config.mistakes import ConfigError, Location, spell
 
 
+LARGEST = 2_000_000
+
+
 class _Loader(yaml.SafeLoader):
     pass
 
@@ -31,8 +34,11 @@ def read(text: str | bytes) -> Any:
     """The document written in `text`.
 
     Raises:
-        ConfigError: if it is not YAML, or a key is given twice in one place.
+        ConfigError: if it is not YAML, holds more than `LARGEST` bytes or characters,
+            which take minutes to parse, or a key is given twice in one place.
     """
+    if len(text) > LARGEST:
+        raise ConfigError([("", f"is larger than {LARGEST / 1e6:g} MB")])
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -47,6 +53,10 @@ def read(text: str | bytes) -> Any:
         raise ConfigError([("", f"not a YAML document: {problem}{where}")]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
+        raise ConfigError([("", f"not a YAML document: {problem}")]) from error
+    except (KeyError, IndexError, AttributeError) as error:
+        # What PyYAML lets through of a value that does not fit its tag: !!bool maybe.
+        problem = "a value does not fit the tag in front of it"
         raise ConfigError([("", f"not a YAML document: {problem}")]) from error
 
 
