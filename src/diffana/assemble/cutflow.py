@@ -9,9 +9,9 @@ import numpy as np
 
 from diffana.analysis import NOMINAL, Analysis, Region
 from diffana.assemble.events import (
-    _preselected,
     chunks,
     populations,
+    preselected,
     sum_of_weights,
 )
 from diffana.assemble.sources import Source, feature_columns, sources
@@ -86,7 +86,7 @@ def _of_source(
     before, total = np.zeros((2, 2)), 0.0
     after: dict[str, np.ndarray] = {}
     for table in chunks(config, source, _CHUNK):
-        own = _preselected(source.sample, table)
+        own = preselected(source.sample, table)
         total += (sumw := sum_of_weights(source, table))
         before += [[len(table), sum_of_weights(everything, table)], [len(own), sumw]]
         for name, counts in _in_regions(config, source, table, regions):

@@ -62,7 +62,7 @@ def populations(
     Raises:
         DataError: naming file, column and sample of what is wrong.
     """
-    own = _preselected(source.sample, table)
+    own = preselected(source.sample, table)
     if not len(own):
         return ()
     transforms = [one.transform for one in source.members if one.transform is not None]
@@ -112,7 +112,7 @@ def sum_of_weights(source: Source, table: Table) -> float:
     Raises:
         DataError: naming file, column and sample of what is wrong.
     """
-    return float(_weights(source.weight, _preselected(source.sample, table)).sum())
+    return float(_weights(source.weight, preselected(source.sample, table)).sum())
 
 
 def yield_scale(source: Source, total: float) -> float:
@@ -215,7 +215,7 @@ def _whole(
     sample = source.sample
     found = populations(config, source, table)
     if not found:
-        if not len(_preselected(sample, table)):
+        if not len(preselected(sample, table)):
             raise DataError(
                 f"{table.origin}, sample {sample.name!r}: none of {len(table)} events "
                 f"passes the Preselection {sample.preselection!r}"
@@ -288,7 +288,7 @@ def _reader(config: AnalysisConfig, path: str, tree: str | None) -> AbstractRead
     return open_reader(Path(path), tree, missing=config.input.missing_value)
 
 
-def _preselected(sample: SampleSection, table: Table) -> Table:
+def preselected(sample: SampleSection, table: Table) -> Table:
     """The events of `table` that belong to `sample`."""
     if sample.preselection is None:
         return table

@@ -8,11 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from diffana import assemble, plot, runs
 from diffana.analysis import NOMINAL, Analysis, Outputs, Region
-from diffana.config import Config
+from diffana.config import Config, RegionSection
 from diffana.data.events import Events
 from diffana.histogram import Histogram
 from diffana.workflow.prepared import Prepared
@@ -167,7 +168,12 @@ def draw_histogram(
         region: the region, with sharp cuts and bins.
         outputs: what the analysis makes of the test events.
     """
-    found = _by_name(prepared, outputs, region)
+    (section,) = (one for one in config.regions if one.name == region.name)
+    edges = shown_edges(section, np.asarray(region.edges()))
+    found = {
+        name: Histogram(edges, one.sumw, one.sumw2)
+        for name, one in _by_name(prepared, outputs, region).items()
+    }
     layers = _layers(config, found)
     nominal = {
         sample: histogram
@@ -194,6 +200,17 @@ def draw_histogram(
         ax_ratio=axes.ratio,
     )
     plot.label("Simulation", ax=axes.main)
+
+
+def shown_edges(
+    section: RegionSection, edges: Float[np.ndarray, " edge"]
+) -> Float[np.ndarray, " edge"]:
+    """Bin edges of a region as they are drawn: open bins end where its Binning does."""
+    shown = np.array(edges)
+    for end in (0, -1):
+        if not np.isfinite(shown[end]):
+            shown[end] = section.binning[end]
+    return shown
 
 
 def _down(found: dict[tuple[str, str], Histogram], sample: str, name: str) -> Histogram:

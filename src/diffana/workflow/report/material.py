@@ -16,9 +16,9 @@ from diffana import assemble, config as configuration, documents, runs
 from diffana.analysis import Analysis, Region
 from diffana.errors import DiffanaError, RunError
 from diffana.histfactory import from_workspace, modifier_settings
-from diffana.histogram import Histogram
 from diffana.published import Published, publish
 from diffana.workflow.comparison import FinishedRun, read_run
+from diffana.workflow.figures import shown_edges
 from diffana.workflow.prepared import Prepared, prepare
 
 
@@ -161,7 +161,7 @@ class Material:
         if section is not None:
             observable = section.observable or section.variable or ""
         region = self.trained.region(channel) if self.trained else None
-        if region is not None:
+        if section is not None and region is not None:
             edges = np.asarray(region.edges())
         elif section is not None and not section.trainable_binning:
             edges = np.array(section.binning)
@@ -173,9 +173,7 @@ class Material:
             f"{low:.4g} to {high:.4g}".replace("-", "−").replace("inf", "∞")
             for low, high in itertools.pairwise(edges)
         )
-        nothing = np.zeros(n_bins)
-        shown = Histogram(edges, nothing, nothing).axes[0].edges
-        return Axis(shown, observable, words, is_numbered=False)
+        return Axis(shown_edges(section, edges), observable, words, is_numbered=False)
 
 
 def gather(folder: Path) -> Material:
