@@ -12,6 +12,7 @@ from diffana.histogram import Histogram
 from diffana.workflow import figures
 
 
+EDGES = np.array([0.0, 0.5, 1.0])
 BACKGROUNDS = [f"b{i}" for i in range(7)]
 
 
@@ -25,7 +26,7 @@ def settings():
 
 def histogram(*values):
     values = np.array(values, float)
-    return Histogram(edges=[0.0, 0.5, 1.0], sumw=values, sumw2=0.1 * values)
+    return Histogram(edges=EDGES, sumw=values, sumw2=0.1 * values)
 
 
 def test_the_smallest_samples_are_one_layer_with_their_variations(monkeypatch):
@@ -53,7 +54,7 @@ def test_the_smallest_samples_are_one_layer_with_their_variations(monkeypatch):
         Figure(),
         settings(),
         SimpleNamespace(parts={"test": part}),
-        SimpleNamespace(name="SR", summary="summary"),
+        SimpleNamespace(name="SR", summary="summary", edges=lambda: EDGES),
         SimpleNamespace(histograms=tuple(found.values())),
     )
     merged = "3 other backgrounds"

@@ -250,7 +250,7 @@ def train_one(folder: str, name: str, config: str, directory: str) -> None:
                     settings, run.folder, resume=run.folder.exists(), console=console
                 )
             except InUseError as error:
-                console.print(f"{error}; waiting", markup=False)
+                console.print(f"{error}; waiting", markup=False, soft_wrap=True)
                 time.sleep(1.0)
             except RunError:
                 # Another process may have finished it meanwhile.
