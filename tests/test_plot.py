@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -198,6 +199,14 @@ def test_metric_curves_share_the_epochs_of_the_lowest_axes(figure):
     assert [ax.get_xlabel() for ax in axes] == ["", "Epoch"]
     assert labels(axes[0].get_legend()) == ["selected: epoch 2"]
     assert axes[1].get_legend() is None
+
+
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [0.0, 0.0]])
+def test_p_values_without_a_logarithm_are_drawn(figure, values):
+    ax = figure.subplots()
+    plot.metric_curve([1, 2], values, name="p0", selected=2, ax=ax)
+    figure.savefig(io.BytesIO())
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), values)
 
 
 def test_metrics_need_one_axes_each_and_a_selected_epoch(figure):

@@ -163,8 +163,8 @@ def metric_bands(
             lw=0,
         )
         artists[name] = BandArtists(line, band)
-    if appearance.is_p_value:
-        ax.set_yscale("log", nonpositive="mask")
+    everything = [np.ravel(values) for _, values in curves.values()]
+    appearance.scale(ax, np.concatenate(everything))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.minorticks_off()
     ax.set(xlabel="Epoch", ylabel=appearance.label)
@@ -225,8 +225,7 @@ def final_values(
             solid_capstyle="butt",
         )
         artists[name] = FinalArtists(points, line)
-    if appearance.is_p_value:
-        ax.set_yscale("log", nonpositive="mask")
+    appearance.scale(ax, np.concatenate([np.ravel(one) for one in final.values()]))
     ax.set_xlim(-0.7, len(final) - 0.3)
     ax.set_xticks([])
     ax.set_ylabel(appearance.label)

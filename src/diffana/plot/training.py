@@ -149,8 +149,7 @@ def metric_curve(
         mew=1.2,
         label=f"selected: epoch {selected}",
     )
-    if appearance.is_p_value:
-        ax.set_yscale("log", nonpositive="mask")
+    appearance.scale(ax, values)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.minorticks_off()
     ax.set(xlabel="Epoch", ylabel=appearance.label)
@@ -199,6 +198,11 @@ class _Appearance(NamedTuple):
     label: str
     is_p_value: bool = False
     sign: int = 1
+
+    def scale(self, ax: Axes, values: Float[ArrayLike, "..."]) -> None:
+        """Give p-values a logarithmic axis, unless none of them is positive."""
+        if self.is_p_value and np.any(np.asarray(values) > 0):
+            ax.set_yscale("log", nonpositive="mask")
 
 
 def _appearance(name: str) -> _Appearance:
