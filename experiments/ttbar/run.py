@@ -74,8 +74,17 @@ def main(argv=None):
     )
     if summary.failed or summary.comparison is None:
         raise SystemExit(f"runs without a result: {', '.join(summary.failed)}")
+    groups = summary.comparison.groups
+    # Summed over the trainings, of which earlier calls may have made some.
+    seconds = sum(
+        np.sum(run.seconds)
+        for group in groups
+        for run in group.runs
+        if run.seconds is not None
+    )
     study.record(
-        claims(by_loss(summary.comparison.groups)),
+        claims(by_loss(groups)),
+        seconds=float(seconds),
         seeds=len(plan.config.seed_values),
         epochs=plan.runs[0].config.train.epochs,
     )
