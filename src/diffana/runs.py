@@ -8,7 +8,9 @@ A run folder holds
 - `timings.jsonl`: how long each epoch took; not among the metrics, which are the same
   whenever a training is repeated,
 - `last.eqx` and `best.eqx`: checkpoints,
+- `events/`: events of a training in portions, until it has finished,
 - `workspace.json`, `results.json`, `figures/`: final results on test events,
+- `checks.json`, `report.html`: if somebody asked for them,
 - `finished.json`: written last; a run without it can be resumed.
 
 Each file but the metrics and timings appears complete or not at all, so a process may
