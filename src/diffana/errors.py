@@ -29,6 +29,10 @@ class RESULTS(eqx.Enumeration):
         "information is singular, or a bin has signal and no background."
     )
     undefined_gradient = "The gradient of the loss is not finite although its value is."
+    missed_minimum = (
+        "A point of the profile lies below the minimum of the free fit, which is "
+        "therefore not the lowest one: give the fit more starts."
+    )
     no_root = (
         "The level is not crossed within the bounds of the parameter: widen the bounds."
     )

@@ -13,6 +13,7 @@ from pyhf import exceptions
 
 from diffana.errors import SpecificationError
 from diffana.histfactory import HistFactory, from_workspace
+from diffana.likelihood import Parameters
 
 
 _LONGEST_REASON = 200
@@ -38,13 +39,23 @@ class Published(NamedTuple):
     origin: str
 
     @property
+    def parameters(self) -> Parameters:
+        """Names, starting values and bounds; nothing is compiled for them."""
+        return self.model.layout.parameters
+
+    @property
+    def squares(self) -> Mapping[str, str]:
+        """Quantities that are squares of parameters: none."""
+        return {}
+
+    @property
     def poi(self) -> str:
         """Name of the parameter of interest.
 
         Raises:
             SpecificationError: if the measurement has none.
         """
-        poi = self.model.layout.parameters.poi
+        poi = self.parameters.poi
         if poi is None:
             raise SpecificationError(
                 f"{self.origin}: measurement {self.measurement!r} has no parameter of "

@@ -15,6 +15,7 @@ from diffana.cli.sources import Assignment, JsonFile, Patch, PatchFile, Source
 
 if TYPE_CHECKING:
     from diffana.published import Published
+    from diffana.stored import Measurement
     from diffana.workflow.farm import Farm
 
     Crew = Callable[[], contextlib.AbstractContextManager[Farm | None]]
@@ -60,7 +61,16 @@ def _with_workspace(
         output_file: Path | None,
         **options: Any,
     ) -> None:
-        def published() -> "Published":
+        is_unbinned = _is_unbinned(workspace)
+        if is_unbinned and (patches or measurement is not None):
+            raise BadInput(
+                f"{workspace.origin}: an unbinned likelihood has no patches and no "
+                "measurements to choose from"
+            )
+
+        def published() -> "Published | Measurement":
+            if is_unbinned:
+                return _unbinned(workspace)
             from diffana.published import publish
 
             read = publish(
@@ -77,11 +87,34 @@ def _with_workspace(
                 )
             return read
 
-        brief = few_fits and options.get("calctype") != "toybased"
+        brief = (
+            few_fits and options.get("calctype") != "toybased" and not is_unbinned
+        )
         with statistics(brief=brief):
             command(published, report=Report(as_json, output_file), **options)
 
     return wrapped
+
+
+def _is_unbinned(source: Source) -> bool:
+    content = source.content
+    kind = content.get("format") if isinstance(content, dict) else None
+    return isinstance(kind, str) and kind.startswith("diffana unbinned")
+
+
+def _unbinned(source: Source) -> "Measurement":
+    from diffana import stored
+
+    if source.origin == "standard input":
+        raise BadInput("standard input: the events of the likelihood are beside a file")
+    read = stored.read(Path(source.origin))
+    if not read.observed:
+        click.echo(
+            f"{read.origin}: no observed events; the expected ones at the starting "
+            "values take their place",
+            err=True,
+        )
+    return read
 
 
 _poi_test = click.option(
@@ -193,7 +226,7 @@ def _plot(what: str) -> Callable[..., Any]:
     help="Minimiser: the built-in one from several starts, or another from one.",
 )
 def fit(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     fix: tuple[tuple[str, float], ...],
@@ -216,7 +249,7 @@ def fit(
 @_test_stat
 @_calctype
 def cls(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     poi_test: float,
@@ -250,7 +283,7 @@ def cls(
 @_with_few_fits
 @_calctype
 def significance(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     calctype: str,
@@ -284,7 +317,7 @@ def significance(
 @_test_stat
 @_plot("Brazil band")
 def limit(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     confidence_level: float,
@@ -318,7 +351,7 @@ def limit(
 )
 @_plot("Ranking")
 def ranking(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     refit: bool,
@@ -363,7 +396,7 @@ def ranking(
 )
 @_plot("Profile")
 def scan(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     parameters: tuple[str, ...],
@@ -393,7 +426,7 @@ def scan(
     help="Minimiser of pyhf.",
 )
 def crosscheck(
-    published: "Callable[[], Published]",
+    published: "Callable[[], Published | Measurement]",
     *,
     report: Report,
     poi_test: float,
@@ -404,6 +437,8 @@ def crosscheck(
     from diffana.workflow.crosscheck import crosscheck as compare
 
     workspace = published()
+    if not hasattr(workspace, "specification"):
+        raise BadInput(f"{workspace.origin}: pyhf has no unbinned likelihoods")
     result = compare(
         workspace,
         poi_test=poi_test,

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -37,7 +38,7 @@ class Patch(NamedTuple):
 
 
 class JsonFile(click.ParamType):
-    """A JSON file, or `-` for standard input."""
+    """A JSON file, `-` for standard input, or a run folder with a likelihood."""
 
     name = "file"
 
@@ -45,6 +46,8 @@ class JsonFile(click.ParamType):
         """The parsed document."""
         if isinstance(value, Source):
             return value
+        if Path(value).is_dir():
+            value = _likelihood_of(Path(value))
         return Source("standard input" if value == "-" else value, _parsed(value))
 
 
@@ -78,6 +81,17 @@ class Assignment(click.ParamType):
         if not (name and equals and math.isfinite(number)):
             raise BadInput(f"{value!r} is not of the form NAME=NUMBER")
         return name, number
+
+
+def _likelihood_of(folder: Path) -> str:
+    """The document in a run folder that describes its likelihood."""
+    for name in ("likelihood.json", "workspace.json"):
+        if (folder / name).is_file():
+            return str(folder / name)
+    raise BadInput(
+        f"{folder}: a folder without likelihood.json or workspace.json; only runs that "
+        "have finished have one"
+    )
 
 
 def _parsed(path: str) -> Any:

@@ -7,11 +7,15 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from diffana.errors import RESULTS
 from diffana.fit import FitResult, Minimiser, first_failure, fit
 from diffana.likelihood import AbstractLikelihood
+
+
+# Difference of two minima, relative to their size, that rounding may cause.
+_ROUNDING = 1e-9
 
 
 @final
@@ -23,8 +27,9 @@ class Scan(eqx.Module):
     Attributes:
         names: the scanned parameters, one for each axis of the grid.
         values: values along each axis, in the unit of its parameter.
-        delta_twice_nll: profile above the minimum of the free fit, on the grid. A value
-            below zero means that the free fit missed the minimum.
+        delta_twice_nll: profile above the minimum of the free fit, on the grid. Where
+            it is below zero by more than rounding the free fit missed the minimum, and
+            `result` says so.
         bestfit: parameters of every conditional fit; the grid, then the parameters.
         free: fit with the scanned parameters free.
         result: how the fit of every point ended, on the grid.
@@ -120,11 +125,19 @@ def _scan(
 
     start = jnp.broadcast_to(base, (row, base.size))
     _, fits = jax.lax.scan(visit, start, points)
+    delta = fits.best_twice_nll - free.best_twice_nll
+    missed = delta < -_ROUNDING * (1.0 + jnp.abs(free.best_twice_nll))
+
+    def judged(missed: Bool[Array, ""], end: RESULTS) -> RESULTS:
+        return RESULTS.where(missed, RESULTS.missed_minimum, end)
+
     return Scan(
         names=names,
         values=axes,
-        delta_twice_nll=(fits.best_twice_nll - free.best_twice_nll).reshape(shape),
+        delta_twice_nll=delta.reshape(shape),
         bestfit=fits.bestfit.reshape(*shape, -1),
         free=free,
-        result=jax.tree.map(lambda end: end.reshape(shape), fits.result),
+        result=jax.tree.map(
+            lambda end: end.reshape(shape), jax.vmap(judged)(missed, fits.result)
+        ),
     )

@@ -10,17 +10,17 @@ from jaxtyping import PyTree
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import FitResult
 from diffana.published import Published
+from diffana.stored import Measurement
 
 
-def check_value(workspace: Published, name: str, value: float) -> None:
+def check_value(workspace: Published | Measurement, name: str, value: float) -> None:
     """Refuse a parameter that does not exist, or a value outside its bounds.
 
     Raises:
         SpecificationError: naming the parameter.
     """
     index = position(workspace, name)
-    # Names and bounds are those of the layout: nothing has to be compiled for them.
-    parameters = workspace.model.layout.parameters
+    parameters = workspace.parameters
     lower = float(np.asarray(parameters.lower)[index])
     upper = float(np.asarray(parameters.upper)[index])
     if not lower <= value <= upper:
@@ -30,7 +30,7 @@ def check_value(workspace: Published, name: str, value: float) -> None:
         )
 
 
-def check_tested(workspace: Published, poi_test: float) -> None:
+def check_tested(workspace: Published | Measurement, poi_test: float) -> None:
     """Refuse a signal strength for which there is no upper-limit test.
 
     Raises:
@@ -45,7 +45,7 @@ def check_tested(workspace: Published, poi_test: float) -> None:
     check_value(workspace, workspace.poi, 0.0)
 
 
-def check_free(workspace: Published, name: str, held: Mapping[str, object]) -> None:
+def check_free(workspace: Published | Measurement, name: str, held: Mapping[str, object]) -> None:
     """Refuse a parameter that does not exist, or is held.
 
     Raises:
@@ -56,13 +56,13 @@ def check_free(workspace: Published, name: str, held: Mapping[str, object]) -> N
         raise SpecificationError(f"{workspace.origin}: parameter {name!r} is held")
 
 
-def position(workspace: Published, name: str) -> int:
+def position(workspace: Published | Measurement, name: str) -> int:
     """Position of the parameter `name`.
 
     Raises:
         SpecificationError: if there is none, with names that resemble it.
     """
-    names = workspace.model.layout.parameters.names
+    names = workspace.parameters.names
     if name in names:
         return names.index(name)
     components = [one for one in names if one.startswith(f"{name}[")]

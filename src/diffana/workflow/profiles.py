@@ -6,11 +6,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from diffana import infer
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import FitResult
 from diffana.published import Published
+from diffana.stored import Measurement
 from diffana.workflow.checks import check_numbers, check_result, check_value, position
 from diffana.workflow.published import by_name, entries
 
@@ -19,7 +21,7 @@ _REACH = 3.0
 _N_POINTS = {1: 41, 2: 21}
 
 
-def ranking(workspace: Published, *, refit: bool = False) -> dict[str, Any]:
+def ranking(workspace: Published | Measurement, *, refit: bool = False) -> dict[str, Any]:
     """Parameters by their impact on the parameter of interest, the largest first.
 
     Args:
@@ -57,7 +59,7 @@ def ranking(workspace: Published, *, refit: bool = False) -> dict[str, Any]:
 
 
 def scan(
-    workspace: Published,
+    workspace: Published | Measurement,
     parameters: Sequence[str] = (),
     *,
     ranges: Sequence[tuple[float, float]] = (),
@@ -67,7 +69,8 @@ def scan(
 
     Args:
         workspace: the workspace.
-        parameters: one or two names; the parameter of interest if left out.
+        parameters: one or two names; the parameter of interest if left out. The square
+            of a parameter, where there is one, is as good.
         ranges: for each parameter where the scan begins and ends; by default three
             standard deviations on either side, within the bounds.
         points: number of values of each parameter.
@@ -78,9 +81,13 @@ def scan(
     Raises:
         SpecificationError: if a name is unknown or twice there, there are more than
             two, or a range is empty or outside the bounds.
-        FitError: if the free fit is not certified, or none of the others.
+        FitError: if the free fit is not certified or not the lowest, or none of the
+            others is certified.
     """
     names = list(parameters) or [workspace.poi]
+    squared = [name for name in names if name in workspace.squares]
+    if squared:
+        return _scan_of_squares(workspace, names, ranges=ranges, points=points)
     if len(names) > 2 or len(set(names)) < len(names):
         raise SpecificationError(
             f"a scan has one or two parameters, not {', '.join(names)}"
@@ -104,9 +111,51 @@ def scan(
         name: jnp.linspace(*end, n_points)
         for name, end in zip(names, ends, strict=True)
     }
+    return _scanned(workspace, values, values)
+
+
+def _scan_of_squares(
+    workspace: Published | Measurement,
+    names: Sequence[str],
+    *,
+    ranges: Sequence[tuple[float, float]],
+    points: int | None,
+) -> dict[str, Any]:
+    """A scan in which some quantities are squares of parameters."""
+    if len(ranges) != len(names):
+        raise SpecificationError(
+            f"a scan of {', '.join(names)} needs a range for each of them"
+        )
+    n_points = _N_POINTS[len(names)] if points is None else points
+    values, shown = {}, {}
+    for name, (low, high) in zip(names, ranges, strict=True):
+        parameter = workspace.squares.get(name)
+        if not (low < high and (parameter is None or low >= 0)):
+            raise SpecificationError(
+                f"range of {name!r}: {low:g} and {high:g} are no range of it"
+            )
+        for end in (low, high):
+            if parameter is None:
+                check_value(workspace, name, end)
+            else:
+                check_value(workspace, parameter, math.sqrt(end))
+        shown[name] = jnp.linspace(low, high, n_points)
+        values[parameter or name] = jnp.sqrt(shown[name]) if parameter else shown[name]
+    return _scanned(workspace, values, shown)
+
+
+def _scanned(
+    workspace: Published | Measurement,
+    values: Mapping[str, Float[Array, " point"]],
+    shown: Mapping[str, Float[Array, " point"]],
+) -> dict[str, Any]:
+    """The document of a scan; `shown` are the values under the names to be told."""
+    names = list(shown)
     found = infer.scan(workspace.model, workspace.data, values, throw=False)
     check_result("the free fit", found.free.result)
-    places = np.stack(np.meshgrid(*values.values(), indexing="ij"), -1)
+    if any(bool(end == RESULTS.missed_minimum) for end in entries(found.result)):
+        check_result("the free fit", RESULTS.missed_minimum)
+    places = np.stack(np.meshgrid(*shown.values(), indexing="ij"), -1)
     failures = {}
     for place, result in zip(
         places.reshape(-1, len(names)), entries(found.result), strict=True
@@ -119,20 +168,25 @@ def scan(
     return {
         "best_twice_nll": float(found.free.best_twice_nll),
         "bestfit": _picked(workspace, names, found.free),
-        "values": {name: np.asarray(row).tolist() for name, row in values.items()},
+        "values": {name: np.asarray(row).tolist() for name, row in shown.items()},
         "delta_twice_nll": np.asarray(found.delta_twice_nll).tolist(),
         "failures": failures,
     }
 
 
 def _picked(
-    workspace: Published, names: Sequence[str], fit: FitResult
+    workspace: Published | Measurement, names: Sequence[str], fit: FitResult
 ) -> Mapping[str, float]:
-    return {name: float(fit.bestfit[position(workspace, name)]) for name in names}
+    squares = workspace.squares
+    found = {}
+    for name in names:
+        best = float(fit.bestfit[position(workspace, squares.get(name, name))])
+        found[name] = best**2 if name in squares else best
+    return found
 
 
 def _around_the_best_fit(
-    workspace: Published, names: Sequence[str]
+    workspace: Published | Measurement, names: Sequence[str]
 ) -> list[tuple[float, float]]:
     model, data = workspace.model, workspace.data
     found = infer.estimate(model, data, throw=False)

@@ -6,7 +6,7 @@ on a fit without certificate: such a fit raises.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from diffana import infer
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import Jaxopt, Minuit, Optimistix, fit_with
 from diffana.published import Published
+from diffana.stored import Measurement
 from diffana.workflow.checks import (
     check_fits,
     check_free,
@@ -40,7 +41,7 @@ _OUTSIDE = {"minuit": Minuit, "jaxopt": Jaxopt, "optimistix": Optimistix}
 
 
 def fit(
-    workspace: Published,
+    workspace: Published | Measurement,
     *,
     fixed: Mapping[str, float] | None = None,
     minos: Sequence[str] = (),
@@ -86,6 +87,11 @@ def fit(
         "uncertainty": by_name(names, found.uncertainty),
         "at_bound": [name for name, at in zip(names, at_bound, strict=True) if at],
     }
+    if workspace.squares:
+        document["squares"] = {
+            name: _squared(document, parameter)
+            for name, parameter in workspace.squares.items()
+        }
     if minos:
         document["minos"] = {
             name: _interval(workspace, name, held, found) for name in minos
@@ -101,8 +107,15 @@ def fit(
     return document
 
 
+def _squared(document: Mapping[str, Any], parameter: str) -> dict[str, float]:
+    """Square of a parameter, with its uncertainty to first order."""
+    best = document["bestfit"][parameter]
+    uncertainty = 2 * abs(best) * document["uncertainty"][parameter]
+    return {"bestfit": best**2, "uncertainty": uncertainty}
+
+
 def _interval(
-    workspace: Published,
+    workspace: Published | Measurement,
     name: str,
     held: Mapping[str, ArrayLike],
     found: infer.Estimates,
@@ -121,7 +134,7 @@ def _interval(
 
 
 def cls(
-    workspace: Published, *, poi_test: float = 1.0, bounded: bool = True
+    workspace: Published | Measurement, *, poi_test: float = 1.0, bounded: bool = True
 ) -> dict[str, Any]:
     """CLs of one signal strength, observed and expected.
 
@@ -160,7 +173,7 @@ def cls(
 
 
 def toy_cls(
-    workspace: Published,
+    workspace: Published | Measurement,
     *,
     poi_test: float,
     bounded: bool,
@@ -196,7 +209,7 @@ def toy_cls(
         seed=seed,
         bounded=bounded,
         on_chunk=on_chunk,
-        evaluate=None if crew is None else on_farm(crew, workspace, on_chunk),
+        evaluate=_shared(crew, workspace, on_chunk),
     )
     return {
         "CLs_obs": test.CLs_obs.value,
@@ -209,7 +222,7 @@ def toy_cls(
 
 
 def toy_significance(
-    workspace: Published,
+    workspace: Published | Measurement,
     *,
     n_toys: int,
     seed: int,
@@ -228,7 +241,7 @@ def toy_significance(
         n_toys=n_toys,
         seed=seed,
         on_chunk=on_chunk,
-        evaluate=None if crew is None else on_farm(crew, workspace, on_chunk),
+        evaluate=_shared(crew, workspace, on_chunk),
     )
     p0 = test.p0.value
     return {
@@ -241,7 +254,23 @@ def toy_significance(
     }
 
 
-def _check_observed(workspace: Published, poi_test: float) -> None:
+def _shared(
+    crew: Farm | None,
+    workspace: Published | Measurement,
+    on_chunk: Callable[[int], None],
+) -> Callable[[Sequence[infer.ToyBlock]], Iterable[Float[np.ndarray, " toy"]]] | None:
+    """What computes blocks of pseudo-experiments; None for this process."""
+    if crew is None:
+        return None
+    if isinstance(workspace, Measurement):
+        raise SpecificationError(
+            f"{workspace.origin}: pseudo-experiments of an unbinned likelihood are "
+            "made by one process: leave out --workers and --scheduler"
+        )
+    return on_farm(crew, workspace, on_chunk)
+
+
+def _check_observed(workspace: Published | Measurement, poi_test: float) -> None:
     """Refuse data whose fits cannot generate pseudo-experiments."""
     found = infer.profile(workspace.model, workspace.data, poi_test, throw=False)
     poi = workspace.poi
@@ -254,7 +283,7 @@ def _check_observed(workspace: Published, poi_test: float) -> None:
     )
 
 
-def significance(workspace: Published) -> dict[str, Any]:
+def significance(workspace: Published | Measurement) -> dict[str, Any]:
     """Discovery p-value and significance, observed and expected at strength 1.
 
     Raises:
@@ -285,7 +314,7 @@ def significance(workspace: Published) -> dict[str, Any]:
 
 
 def limit(
-    workspace: Published, *, level: float = 0.05, bounded: bool = True
+    workspace: Published | Measurement, *, level: float = 0.05, bounded: bool = True
 ) -> dict[str, Any]:
     """Upper limits on the parameter of interest, observed and expected.
 
@@ -320,17 +349,28 @@ def limit(
     }
     if len(failures) == len(names):
         raise FitError(next(iter(failures.values())))
-    return {
+    observed, expected = float(found.observed), np.asarray(found.expected)
+    document = {
         "poi": workspace.poi,
         "confidence_level": 1 - level,
-        "observed_limit": float(found.observed),
-        "expected_limit": np.asarray(found.expected).tolist(),
+        "observed_limit": observed,
+        "expected_limit": expected.tolist(),
         "failures": failures,
     }
+    squares = [name for name, of in workspace.squares.items() if of == workspace.poi]
+    if squares:
+        document["squares"] = {
+            name: {
+                "observed_limit": observed**2,
+                "expected_limit": (expected**2).tolist(),
+            }
+            for name in squares
+        }
+    return document
 
 
 def brazil(
-    workspace: Published, limits: Mapping[str, Any], *, bounded: bool = True
+    workspace: Published | Measurement, limits: Mapping[str, Any], *, bounded: bool = True
 ) -> dict[str, Any]:
     """CLs around the limits: the points of a Brazil band.
 
@@ -355,7 +395,7 @@ def brazil(
     }
 
 
-def _cls_or_nan(workspace: Published, poi_test: float, bounded: bool) -> dict[str, Any]:
+def _cls_or_nan(workspace: Published | Measurement, poi_test: float, bounded: bool) -> dict[str, Any]:
     try:
         return cls(workspace, poi_test=poi_test, bounded=bounded)
     except FitError:

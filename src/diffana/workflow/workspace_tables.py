@@ -35,6 +35,10 @@ def fit(result: Mapping[str, Any]) -> RenderableType:
     parts.append(
         Text(f"-2 ln L = {result['best_twice_nll']:.6f}, found by {result['solver']}")
     )
+    parts += [
+        Text(f"{name} = {_number(one['bestfit'])} ± {_number(one['uncertainty'])}")
+        for name, one in result.get("squares", {}).items()
+    ]
     if "goodness_of_fit" in result:
         chi2, ndf, p_value = result["goodness_of_fit"].values()
         parts.append(
@@ -92,9 +96,15 @@ def _toys(result: Mapping[str, Any], key: str) -> list[RenderableType]:
 
 def limit(result: Mapping[str, Any]) -> RenderableType:
     """Observed and expected upper limits."""
+    rows = {result["poi"]: result, **result.get("squares", {})}
+    named = len(rows) > 1
+    of = "" if named else f" on {result['poi']}"
     return _observed_and_expected(
-        f"upper limit on {result['poi']}, {100 * result['confidence_level']:g} % CL",
-        {"": (result["observed_limit"], result["expected_limit"])},
+        f"upper limit{of}, {100 * result['confidence_level']:g} % CL",
+        {
+            name if named else "": (one["observed_limit"], one["expected_limit"])
+            for name, one in rows.items()
+        },
     )
 
 

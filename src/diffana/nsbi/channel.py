@@ -1,0 +1,479 @@
+"""One region of events without bins: its intensity, relative to a reference.
+
+The intensity is the expected density of events in x,
+
+    λ(x|θ) = Σ_j f_j(θ) ν_j G_j(θ) p_j(x|θ),   p_j(x|θ) / p_ref(x) = r_j g_j / Z_j,
+
+with the coefficient f, the nominal yield ν and its systematic factor G, the density
+ratio r = p_j / p_ref at nominal, and the morph g of every component j. The reference
+p_ref depends on no parameter and drops out of every comparison of parameters.
+
+Z_j(θ) is the mean of r_j g_j over reference events, the *bank*. A product of morphs
+does not integrate to one, and a ratio that was learned does so only nearly; left out,
+shape uncertainties would be wrong, usually too small.
+
+Source: ATLAS, arXiv:2412.01600, sections 3 and 4; the normalisation is ours.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Scalar
+
+from diffana.histfactory.interpolation import code4
+from diffana.nsbi.coefficients import AbstractCoefficients
+from diffana.nsbi.morphs import AbstractMorph
+from diffana.nsbi.rows import AbstractTerms, Rows, Terms
+from diffana.numerics import as_float
+
+
+@final
+class YieldMorph(eqx.Module):
+    """Factors on an expected yield, with the interpolation code4.
+
+    Attributes:
+        parameters: names of the nuisance parameters.
+        up: factor at α = 1 of each, > 0.
+        down: factor at α = -1 of each, > 0.
+    """
+
+    parameters: tuple[str, ...] = eqx.field(static=True)
+    up: Float[Array, " nuisance"] = eqx.field(converter=as_float)
+    down: Float[Array, " nuisance"] = eqx.field(converter=as_float)
+
+    def __check_init__(self):
+        shape = (len(self.parameters),)
+        if self.up.shape != shape or self.down.shape != shape:
+            raise ValueError(
+                f"yield factors have shapes {self.up.shape} and {self.down.shape}, but "
+                f"there are {len(self.parameters)} parameters"
+            )
+
+    def __call__(self, values: Mapping[str, Scalar]) -> Scalar:
+        """Product of the factors."""
+        if not self.parameters:
+            return jnp.ones(())
+        alpha = jnp.stack([values[name] for name in self.parameters])
+        return jnp.prod(code4(alpha, self.down, self.up))
+
+
+@final
+class Component(eqx.Module):
+    """A shape in the intensity with its yield and its systematic uncertainties.
+
+    Attributes:
+        name: of the sample behind it.
+        expected: nominal yield, in events; >= 0.
+        yield_morph: how the yield follows nuisance parameters.
+        shape_morphs: how the shape does.
+        normalised: whether the shape is divided by its mean Z over the bank. Only for
+            shapes whose normalisation is exact should it be switched off.
+    """
+
+    expected: Float[Array, ""] = eqx.field(converter=as_float)
+    yield_morph: YieldMorph = YieldMorph((), (), ())  # pyright: ignore[reportArgumentType]
+    shape_morphs: tuple[AbstractMorph, ...] = ()
+    name: str = eqx.field(static=True, kw_only=True)
+    normalised: bool = eqx.field(static=True, default=True, kw_only=True)
+
+
+class Jet(NamedTuple):
+    """Values with their derivatives with respect to all parameters.
+
+    Attributes:
+        value: one for each component, or a single one.
+        first: first derivatives.
+        second: second derivatives.
+    """
+
+    value: Float[Array, "*component"]
+    first: Float[Array, "*component par"]
+    second: Float[Array, "*component par par"]
+
+
+class LogIntensity(NamedTuple):
+    """Sum over events of weight · ln of the intensity, with derivatives.
+
+    Attributes:
+        value: the sum; inf with the wrong sign, so that -2 ln L is inf, where the
+            intensity of an event with weight is not positive.
+        gradient: its derivative.
+        outer: Σ weight · score scoreᵀ over events of positive weight.
+        hessian: its second derivative; zero if it was not asked for.
+    """
+
+    value: Scalar
+    gradient: Float[Array, " par"]
+    outer: Float[Array, "par par"]
+    hessian: Float[Array, "par par"]
+
+
+@final
+class Channel(eqx.Module):
+    """One region.
+
+    Attributes:
+        components: shapes and yields.
+        coefficients: what multiplies each of them.
+        bank: reference events; the weights are relative, their sum is of no meaning.
+            They normalise the shapes, and are what pseudo-data are made of.
+        name: of the region.
+        norms: ln Z of the components whose shape depends on no parameter, if they are
+            already computed, else None.
+    """
+
+    components: tuple[Component, ...]
+    coefficients: AbstractCoefficients
+    bank: Rows
+    name: str = eqx.field(static=True)
+    norms: Float[Array, " component"] | None = None
+
+    def __check_init__(self):
+        if self.coefficients.n_components != len(self.components):
+            raise ValueError(
+                f"region {self.name!r}: {len(self.components)} components, but "
+                f"{self.coefficients.n_components} coefficients"
+            )
+        if self.bank.source is None:
+            raise ValueError(f"region {self.name!r}: the bank has no terms")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of all parameters, each once."""
+        names = list(self.coefficients.parameters)
+        for component in self.components:
+            names += component.yield_morph.parameters
+            for morph in component.shape_morphs:
+                names += morph.parameters
+        return tuple(dict.fromkeys(names))
+
+    def settled(self, names: tuple[str, ...]) -> "Channel":
+        """The same with the normalisation of constant shapes computed in advance."""
+        at = jnp.zeros(len(names))
+        log_z = self._log_norms(names, at, order=0).value
+        return eqx.tree_at(
+            lambda channel: channel.norms, self, log_z, is_leaf=lambda x: x is None
+        )
+
+    def yields(
+        self, names: tuple[str, ...], params: Float[Array, " par"]
+    ) -> Float[Array, " component"]:
+        """Expected events of each component, of any sign: f ν G.
+
+        Args:
+            names: name of each parameter.
+            params: their values.
+        """
+        values = dict(zip(names, params, strict=True))
+        scale = jnp.stack(
+            [one.expected * one.yield_morph(values) for one in self.components]
+        )
+        return self.coefficients(values) * scale
+
+    def expected_weight(
+        self, names: tuple[str, ...], params: Float[Array, " par"]
+    ) -> Float[Array, "chunk event"]:
+        """Expected events for every row of the bank; they add up to the total yield."""
+        share = self.yields(names, params) * jnp.exp(
+            -self._log_norms(names, params, order=0).value
+        )
+        total = self.bank.total()
+
+        def append(carry, weight, terms):
+            number, found = carry
+            scaled, scale = self._densities(names, params, terms)
+            density = jnp.exp(scale) * (scaled @ share)
+            row = jnp.where(weight == 0, 0.0, weight * density / total)
+            return number + 1, found.at[number].set(row)
+
+        start = jnp.zeros((), int), jnp.zeros_like(self.bank.weight)
+        return _source(self.bank).scan(append, start, self.bank.weight)[1]
+
+    def log_intensity(
+        self,
+        names: tuple[str, ...],
+        params: Float[Array, " par"],
+        rows: Rows,
+        *,
+        reference: Scalar,
+        order: int,
+    ) -> tuple[LogIntensity, Jet]:
+        """Σ weight · ln λ over events, and the total yield.
+
+        Args:
+            names: name of each parameter.
+            params: their values.
+            rows: the events; those without terms have those of the bank.
+            reference: events expected with the reference density; λ is in units of
+                their intensity.
+            order: 0 for values alone, 1 for gradient and outer product, 2 for the
+                second derivative, too.
+        """
+        yields = _jet(lambda at: self.yields(names, at), params, order)
+        norms = self._log_norms(names, params, order=order)
+        amplitudes = jax.tree.map(
+            lambda part: part / reference, _divided(yields, norms)
+        )
+        total = jax.tree.map(lambda part: jnp.sum(part, axis=0), yields)
+        source = _source(self.bank) if rows.source is None else rows.source
+        n_par, n_comp = len(params), len(self.components)
+
+        def add(carry, weight, terms):
+            return jax.tree.map(
+                jnp.add,
+                carry,
+                self._chunk(names, params, amplitudes, weight, terms, order),
+            )
+
+        empty = _ChunkSums(
+            value=jnp.zeros(()),
+            gradient=jnp.zeros(n_par),
+            outer=jnp.zeros((n_par, n_par)),
+            signed_outer=jnp.zeros((n_par, n_par)),
+            shares=jnp.zeros(n_comp),
+            cross=jnp.zeros((n_comp, n_par)),
+            bend=jnp.zeros((n_par, n_par)),
+        )
+        sums = source.scan(add, empty, rows.weight)
+        mixed = amplitudes.first.T @ sums.cross
+        hessian = (
+            jnp.tensordot(sums.shares, amplitudes.second, axes=1)
+            + mixed
+            + mixed.T
+            + sums.bend
+            - sums.signed_outer
+        )
+        found = LogIntensity(sums.value, sums.gradient, sums.outer, hessian)
+        return found, total
+
+    def _chunk(
+        self,
+        names: tuple[str, ...],
+        params: Float[Array, " par"],
+        amplitudes: Jet,
+        weight: Float[Array, " event"],
+        terms: Terms,
+        order: int,
+    ) -> "_ChunkSums":
+        """What a chunk contributes to the sums over events."""
+        n_par, n_comp = len(params), len(self.components)
+        used = weight != 0
+        scaled, scale = self._densities(names, params, terms)
+        intensity = scaled @ amplitudes.value
+        positive = intensity > 0
+        safe = jnp.where(used & positive, intensity, 1.0)
+        # A weight of either sign makes -2 ln L infinite.
+        log_intensity = jnp.where(positive, jnp.log(safe) + scale, -jnp.inf)
+        value = jnp.sum(
+            jnp.where(used, jnp.where(positive, weight * log_intensity, -jnp.inf), 0.0)
+        )
+        zero = jnp.zeros((n_par, n_par))
+        if order == 0:
+            nothing = jnp.zeros(n_comp), jnp.zeros((n_comp, n_par))
+            return _ChunkSums(value, jnp.zeros(n_par), zero, zero, *nothing, zero)
+        weight = jnp.where(used, weight, 0.0)
+        parts = jnp.where(used[:, None], scaled, 0.0) / safe[:, None]
+        score = parts @ amplitudes.first
+        cross, bend = [], zero
+        for j, (component, shapes) in enumerate(
+            zip(self.components, terms.shapes, strict=True)
+        ):
+            share = parts[:, j] * amplitudes.value[j]
+            slopes = jnp.zeros((len(weight), n_par))
+            for morph, rows in zip(component.shape_morphs, shapes, strict=True):
+                at = jnp.array([names.index(name) for name in morph.parameters])
+                rows = jnp.where(
+                    used.reshape(-1, *[1] * (rows.ndim - 1)),
+                    jnp.asarray(rows, float),
+                    0.0,
+                )
+                slopes = slopes.at[:, at].add(morph.slopes(params[at], rows).first)
+                if order == 2:
+                    block = morph.bend(params[at], rows, weight * share)
+                    bend = bend.at[at[:, None], at[None, :]].add(block)
+            if component.shape_morphs:
+                score = score + share[:, None] * slopes
+                cross.append((weight * parts[:, j]) @ slopes)
+                if order == 2:
+                    bend = bend + slopes.T @ ((weight * share)[:, None] * slopes)
+            else:
+                cross.append(jnp.zeros(n_par))
+        outer = score.T @ (jnp.maximum(weight, 0.0)[:, None] * score)
+        negative = score.T @ (jnp.minimum(weight, 0.0)[:, None] * score)
+        return _ChunkSums(
+            value=value,
+            gradient=weight @ score,
+            outer=outer,
+            signed_outer=outer + negative,
+            shares=weight @ parts,
+            cross=jnp.stack(cross),
+            bend=bend,
+        )
+
+    def _densities(
+        self, names: tuple[str, ...], params: Float[Array, " par"], terms: Terms
+    ) -> tuple[Float[Array, "event component"], Float[Array, " event"]]:
+        """Densities r g over e^scale, and the scale, which avoids overflow."""
+        logs = jnp.asarray(terms.log_ratio, float)
+        columns = []
+        for j, (component, shapes) in enumerate(
+            zip(self.components, terms.shapes, strict=True)
+        ):
+            column = logs[:, j]
+            for morph, rows in zip(component.shape_morphs, shapes, strict=True):
+                at = jnp.array([names.index(name) for name in morph.parameters])
+                column = column + morph.log_factor(params[at], jnp.asarray(rows, float))
+            columns.append(column)
+        logs = jnp.stack(columns, axis=1)
+        scale = jax.lax.stop_gradient(jnp.max(logs, axis=1))
+        scale = jnp.where(jnp.isfinite(scale), scale, 0.0)
+        return jnp.exp(logs - scale[:, None]), scale
+
+    def _log_norms(
+        self, names: tuple[str, ...], params: Float[Array, " par"], *, order: int
+    ) -> Jet:
+        """Logarithm of Z of all components with its derivatives."""
+        n_par = len(params)
+        jets = []
+        pending = [
+            j
+            for j, component in enumerate(self.components)
+            if component.normalised and (component.shape_morphs or self.norms is None)
+        ]
+        means = self._means(names, params, tuple(pending), order) if pending else ()
+        by_component = dict(zip(pending, means, strict=True))
+        zero = Jet(jnp.zeros(()), jnp.zeros(n_par), jnp.zeros((n_par, n_par)))
+        for j, component in enumerate(self.components):
+            if j in by_component:
+                jets.append(by_component[j])
+            elif component.normalised and self.norms is not None:
+                jets.append(zero._replace(value=self.norms[j]))
+            else:
+                jets.append(zero)
+        return jax.tree.map(lambda *parts: jnp.stack(parts), *jets)
+
+    def _means(
+        self,
+        names: tuple[str, ...],
+        params: Float[Array, " par"],
+        chosen: tuple[int, ...],
+        order: int,
+    ) -> list[Jet]:
+        """Logarithm of the mean of r g over the bank, for the chosen components."""
+        n_par = len(params)
+
+        def add(carry, weight, terms):
+            used = weight != 0
+            weight = jnp.where(used, weight, 0.0)
+            found = []
+            for (sum0, sum1, sum2), j in zip(carry, chosen, strict=True):
+                component = self.components[j]
+                log = jnp.where(used, jnp.asarray(terms.log_ratio[:, j], float), 0.0)
+                slopes = jnp.zeros((len(weight), n_par))
+                pieces = []
+                for morph, rows in zip(
+                    component.shape_morphs, terms.shapes[j], strict=True
+                ):
+                    at = jnp.array([names.index(name) for name in morph.parameters])
+                    rows = jnp.where(
+                        used.reshape(-1, *[1] * (rows.ndim - 1)),
+                        jnp.asarray(rows, float),
+                        0.0,
+                    )
+                    pieces.append((morph, at, rows))
+                    if order == 0:
+                        log = log + morph.log_factor(params[at], rows)
+                    else:
+                        value, first = morph.slopes(params[at], rows)
+                        log = log + value
+                        slopes = slopes.at[:, at].add(first)
+                density = weight * jnp.exp(log)
+                sum0 = sum0 + jnp.sum(density)
+                if order >= 1:
+                    sum1 = sum1 + density @ slopes
+                if order == 2:
+                    sum2 = sum2 + slopes.T @ (density[:, None] * slopes)
+                    for morph, at, rows in pieces:
+                        block = morph.bend(params[at], rows, density)
+                        sum2 = sum2.at[at[:, None], at[None, :]].add(block)
+                found.append((sum0, sum1, sum2))
+            return found
+
+        start = [
+            (jnp.zeros(()), jnp.zeros(n_par), jnp.zeros((n_par, n_par))) for _ in chosen
+        ]
+        sums = _source(self.bank).scan(add, start, self.bank.weight)
+        total = self.bank.total()
+        jets = []
+        for sum0, sum1, sum2 in sums:
+            slope = sum1 / sum0
+            jets.append(
+                Jet(jnp.log(sum0 / total), slope, sum2 / sum0 - jnp.outer(slope, slope))
+            )
+        return jets
+
+
+class _ChunkSums(NamedTuple):
+    """Sums over events from which the derivatives of Σ weight · ln λ follow.
+
+    With a_j the amplitude f ν G / Z of component j and d its slopes ∂ ln g: the parts
+    are r g / λ, the shares a r g / λ.
+
+    Attributes:
+        value: Σ weight · ln λ.
+        gradient: Σ weight · score.
+        outer: Σ weight · score scoreᵀ over positive weights.
+        signed_outer: the same over all events.
+        shares: Σ weight · part of each component.
+        cross: Σ weight · part · d of each component.
+        bend: Σ weight · Σ_j share (d dᵀ + ∂d).
+    """
+
+    value: Scalar
+    gradient: Float[Array, " par"]
+    outer: Float[Array, "par par"]
+    signed_outer: Float[Array, "par par"]
+    shares: Float[Array, " component"]
+    cross: Float[Array, "component par"]
+    bend: Float[Array, "par par"]
+
+
+def _source(rows: Rows) -> AbstractTerms:
+    if rows.source is None:
+        raise ValueError("these rows have no terms")
+    return rows.source
+
+
+def _jet(function, params: Float[Array, " par"], order: int) -> Jet:
+    """`function` of the parameters with as many derivatives as asked for."""
+    value = function(params)
+    n_par = len(params)
+    first = jnp.zeros((*value.shape, n_par))
+    second = jnp.zeros((*value.shape, n_par, n_par))
+    if order >= 1:
+        first = jax.jacfwd(function)(params)
+    if order == 2:
+        second = jax.jacfwd(jax.jacfwd(function))(params)
+    return Jet(value, first, second)
+
+
+def _divided(yields: Jet, norms: Jet) -> Jet:
+    """Yield over Z, where the norms are ln Z."""
+    value, first, second = yields
+    slope, bend = norms.first, norms.second
+    mixed = first[:, :, None] * slope[:, None, :]
+    ahead = (
+        second
+        - mixed
+        - jnp.swapaxes(mixed, 1, 2)
+        + value[:, None, None] * (slope[:, :, None] * slope[:, None, :] - bend)
+    )
+    scale = jnp.exp(-norms.value)
+    return Jet(
+        value * scale,
+        (first - value[:, None] * slope) * scale[:, None],
+        ahead * scale[:, None, None],
+    )
