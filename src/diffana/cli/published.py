@@ -87,9 +87,7 @@ def _with_workspace(
                 )
             return read
 
-        brief = (
-            few_fits and options.get("calctype") != "toybased" and not is_unbinned
-        )
+        brief = few_fits and options.get("calctype") != "toybased" and not is_unbinned
         with statistics(brief=brief):
             command(published, report=Report(as_json, output_file), **options)
 
@@ -437,8 +435,6 @@ def crosscheck(
     from diffana.workflow.crosscheck import crosscheck as compare
 
     workspace = published()
-    if not hasattr(workspace, "specification"):
-        raise BadInput(f"{workspace.origin}: pyhf has no unbinned likelihoods")
     result = compare(
         workspace,
         poi_test=poi_test,

@@ -302,12 +302,15 @@ class Channel(eqx.Module):
             else:
                 cross.append(jnp.zeros(n_par))
         outer = score.T @ (jnp.maximum(weight, 0.0)[:, None] * score)
-        negative = score.T @ (jnp.minimum(weight, 0.0)[:, None] * score)
+        signed_outer = zero
+        if order == 2:
+            negative = score.T @ (jnp.minimum(weight, 0.0)[:, None] * score)
+            signed_outer = outer + negative
         return _ChunkSums(
             value=value,
             gradient=weight @ score,
             outer=outer,
-            signed_outer=outer + negative,
+            signed_outer=signed_outer,
             shares=weight @ parts,
             cross=jnp.stack(cross),
             bend=bend,
@@ -426,7 +429,7 @@ class _ChunkSums(NamedTuple):
         value: Σ weight · ln λ.
         gradient: Σ weight · score.
         outer: Σ weight · score scoreᵀ over positive weights.
-        signed_outer: the same over all events.
+        signed_outer: the same over all events, for the second derivative.
         shares: Σ weight · part of each component.
         cross: Σ weight · part · d of each component.
         bend: Σ weight · Σ_j share (d dᵀ + ∂d).

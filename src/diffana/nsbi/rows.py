@@ -21,7 +21,7 @@ from diffana.errors import DataError
 
 Sum = TypeVar("Sum", bound=PyTree)
 
-CHUNK = 8192
+CHUNK = 2048
 """Events in a chunk by default."""
 
 

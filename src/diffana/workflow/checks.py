@@ -45,7 +45,9 @@ def check_tested(workspace: Published | Measurement, poi_test: float) -> None:
     check_value(workspace, workspace.poi, 0.0)
 
 
-def check_free(workspace: Published | Measurement, name: str, held: Mapping[str, object]) -> None:
+def check_free(
+    workspace: Published | Measurement, name: str, held: Mapping[str, object]
+) -> None:
     """Refuse a parameter that does not exist, or is held.
 
     Raises:

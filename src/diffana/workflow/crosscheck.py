@@ -12,7 +12,9 @@ import pyhf
 from pyhf import exceptions
 from pyhf.infer import hypotest as pyhf_hypotest, mle
 
+from diffana.errors import SpecificationError
 from diffana.published import Published
+from diffana.stored import Measurement
 from diffana.workflow import published
 
 
@@ -21,7 +23,7 @@ _T = TypeVar("_T")
 
 
 def crosscheck(
-    workspace: Published,
+    workspace: Published | Measurement,
     *,
     poi_test: float = 1.0,
     bounded: bool = True,
@@ -49,6 +51,10 @@ def crosscheck(
         SpecificationError: as for `cls`.
         FitError: if one of our fits is not certified.
     """
+    if isinstance(workspace, Measurement):
+        raise SpecificationError(
+            f"{workspace.origin}: pyhf has no unbinned likelihoods to compare with"
+        )
     has_poi = workspace.model.parameters.poi is not None
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "fit": lambda: published.fit(workspace)

@@ -21,7 +21,9 @@ _REACH = 3.0
 _N_POINTS = {1: 41, 2: 21}
 
 
-def ranking(workspace: Published | Measurement, *, refit: bool = False) -> dict[str, Any]:
+def ranking(
+    workspace: Published | Measurement, *, refit: bool = False
+) -> dict[str, Any]:
     """Parameters by their impact on the parameter of interest, the largest first.
 
     Args:

@@ -370,7 +370,10 @@ def limit(
 
 
 def brazil(
-    workspace: Published | Measurement, limits: Mapping[str, Any], *, bounded: bool = True
+    workspace: Published | Measurement,
+    limits: Mapping[str, Any],
+    *,
+    bounded: bool = True,
 ) -> dict[str, Any]:
     """CLs around the limits: the points of a Brazil band.
 
@@ -395,7 +398,9 @@ def brazil(
     }
 
 
-def _cls_or_nan(workspace: Published | Measurement, poi_test: float, bounded: bool) -> dict[str, Any]:
+def _cls_or_nan(
+    workspace: Published | Measurement, poi_test: float, bounded: bool
+) -> dict[str, Any]:
     try:
         return cls(workspace, poi_test=poi_test, bounded=bounded)
     except FitError:
