@@ -274,8 +274,7 @@ class Channel(eqx.Module):
         if order == 0:
             nothing = jnp.zeros(n_comp), jnp.zeros((n_comp, n_par))
             return _ChunkSums(value, jnp.zeros(n_par), zero, zero, *nothing, zero)
-        weight = jnp.where(used, weight, 0.0)
-        parts = jnp.where(used[:, None], scaled, 0.0) / safe[:, None]
+        parts = scaled / safe[:, None]
         score = parts @ amplitudes.first
         cross, bend = [], zero
         for j, (component, shapes) in enumerate(
@@ -285,11 +284,6 @@ class Channel(eqx.Module):
             slopes = jnp.zeros((len(weight), n_par))
             for morph, rows in zip(component.shape_morphs, shapes, strict=True):
                 at = jnp.array([names.index(name) for name in morph.parameters])
-                rows = jnp.where(
-                    used.reshape(-1, *[1] * (rows.ndim - 1)),
-                    jnp.asarray(rows, float),
-                    0.0,
-                )
                 slopes = slopes.at[:, at].add(morph.slopes(params[at], rows).first)
                 if order == 2:
                     block = morph.bend(params[at], rows, weight * share)
@@ -320,7 +314,7 @@ class Channel(eqx.Module):
         self, names: tuple[str, ...], params: Float[Array, " par"], terms: Terms
     ) -> tuple[Float[Array, "event component"], Float[Array, " event"]]:
         """Densities r g over e^scale, and the scale, which avoids overflow."""
-        logs = jnp.asarray(terms.log_ratio, float)
+        logs = terms.log_ratio
         columns = []
         for j, (component, shapes) in enumerate(
             zip(self.components, terms.shapes, strict=True)
@@ -328,7 +322,7 @@ class Channel(eqx.Module):
             column = logs[:, j]
             for morph, rows in zip(component.shape_morphs, shapes, strict=True):
                 at = jnp.array([names.index(name) for name in morph.parameters])
-                column = column + morph.log_factor(params[at], jnp.asarray(rows, float))
+                column = column + morph.log_factor(params[at], rows)
             columns.append(column)
         logs = jnp.stack(columns, axis=1)
         scale = jax.lax.stop_gradient(jnp.max(logs, axis=1))
@@ -369,23 +363,16 @@ class Channel(eqx.Module):
         n_par = len(params)
 
         def add(carry, weight, terms):
-            used = weight != 0
-            weight = jnp.where(used, weight, 0.0)
             found = []
             for (sum0, sum1, sum2), j in zip(carry, chosen, strict=True):
                 component = self.components[j]
-                log = jnp.where(used, jnp.asarray(terms.log_ratio[:, j], float), 0.0)
+                log = terms.log_ratio[:, j]
                 slopes = jnp.zeros((len(weight), n_par))
                 pieces = []
                 for morph, rows in zip(
                     component.shape_morphs, terms.shapes[j], strict=True
                 ):
                     at = jnp.array([names.index(name) for name in morph.parameters])
-                    rows = jnp.where(
-                        used.reshape(-1, *[1] * (rows.ndim - 1)),
-                        jnp.asarray(rows, float),
-                        0.0,
-                    )
                     pieces.append((morph, at, rows))
                     if order == 0:
                         log = log + morph.log_factor(params[at], rows)

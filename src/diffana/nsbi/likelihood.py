@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 from diffana.errors import DataError
 from diffana.likelihood import AbstractLikelihood, Expansion, Parameters
 from diffana.nsbi.channel import Channel, Jet, LogIntensity
-from diffana.nsbi.rows import Rows
+from diffana.nsbi.morphs import PolyExp, lifts
+from diffana.nsbi.rows import AbstractTerms, HeldTerms, Rows
 from diffana.numerics import as_float
 
 
@@ -278,8 +279,10 @@ def check(model: Unbinned, data: UnbinnedData) -> None:
 
     Raises:
         DataError: naming the region, if its reference events have no weight, a
-            component has no density among them, or the intensity of an event in the
-            data is not positive at the initial parameters; and then which event.
+            component has no density among them, the shape of one in the data becomes
+            negative between α = -1 and 1, or the intensity of an event in the data is
+            not positive at the initial parameters; and then which event. Events that
+            are not in memory are not looked at.
 
     Example:
         >>> check(model, model.expected_data(model.parameters.inits))
@@ -299,6 +302,10 @@ def check(model: Unbinned, data: UnbinnedData) -> None:
                     f"{where}, component {component.name!r}: its density has no "
                     "finite mean over the reference events"
                 )
+        for used in (channel.bank, rows):
+            _check_polynomials(channel, used, where)
+        if not isinstance(_terms_of(channel, rows), HeldTerms):
+            continue
         lowest = _first_without_intensity(channel, names, params, rows)
         if lowest is not None:
             raise DataError(
@@ -307,13 +314,40 @@ def check(model: Unbinned, data: UnbinnedData) -> None:
             )
 
 
+def _check_polynomials(channel: Channel, rows: Rows, where: str) -> None:
+    """Refuse events for which a morph would take the logarithm of a negative number."""
+    if not isinstance(rows.source, HeldTerms):
+        return
+    used = np.ravel(rows.weight) != 0
+    for component, shapes in zip(
+        channel.components, rows.source.terms.shapes, strict=True
+    ):
+        for morph, terms in zip(component.shape_morphs, shapes, strict=True):
+            if not isinstance(morph, PolyExp) or terms.shape[2] == 3:
+                continue
+            ends = np.asarray(terms).reshape(-1, *terms.shape[2:])[used]
+            missing = lifts(ends[:, 0], ends[:, 1]) > 0
+            if missing.any():
+                event, nuisance = np.argwhere(missing)[0]
+                raise DataError(
+                    f"{where}, component {component.name!r}, event "
+                    f"{np.flatnonzero(used)[event]}: the shape becomes negative "
+                    f"between {morph.parameters[nuisance]} = -1 and 1; `lifts` tells "
+                    "what keeps it positive"
+                )
+
+
+def _terms_of(channel: Channel, rows: Rows) -> AbstractTerms | None:
+    return channel.bank.source if rows.source is None else rows.source
+
+
 @eqx.filter_jit
-def _log_intensities(channel, names, params, rows):
+def _has_intensity(channel, names, params, rows):
     """Whether the intensity of each event with weight is positive."""
     amplitudes = channel.yields(names, params) * jnp.exp(
         -channel._log_norms(names, params, order=0).value
     )
-    source = channel.bank.source if rows.source is None else rows.source
+    source = _terms_of(channel, rows)
 
     def append(carry, weight, terms):
         number, found = carry
@@ -326,7 +360,7 @@ def _log_intensities(channel, names, params, rows):
 
 
 def _first_without_intensity(channel, names, params, rows) -> int | None:
-    positive = np.ravel(_log_intensities(channel, names, params, rows))
+    positive = np.ravel(_has_intensity(channel, names, params, rows))
     return None if positive.all() else int(np.argmin(positive))
 
 

@@ -10,15 +10,23 @@ import abc
 import itertools
 from collections.abc import Callable, Sequence
 from math import comb
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 from diffana.errors import DataError
+
+
+def _as_tree(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as a tree without leaves; modules are trees already."""
+    if isinstance(function, eqx.Module):
+        return function  # pyright: ignore[reportReturnType]
+    return jtu.Partial(function)
 
 
 class Slopes(NamedTuple):
@@ -201,7 +209,9 @@ class FromFeatures(AbstractMorph):
         [1.5]
     """
 
-    log_ratio: Callable[[Float[Array, " nuisance"], Float[Array, " feature"]], Scalar]
+    log_ratio: Callable[
+        [Float[Array, " nuisance"], Float[Array, " feature"]], Scalar
+    ] = eqx.field(converter=_as_tree)
     parameters: tuple[str, ...] = eqx.field(static=True)
 
     def log_factor(

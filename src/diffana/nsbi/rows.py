@@ -49,7 +49,10 @@ class AbstractTerms(eqx.Module):
         start: Sum,
         weight: Float[Array, "chunk event"],
     ) -> Sum:
-        """Carry `start` through `add(carry, weight, terms)` of all chunks."""
+        """Carry `start` through `add(carry, weight, terms)` of all chunks.
+
+        Terms are handed on in double precision, and as 0 for events of weight 0.
+        """
 
 
 @final
@@ -71,7 +74,8 @@ class HeldTerms(AbstractTerms):
         """Carry `start` through all chunks."""
 
         def step(carry, chunk):
-            return add(carry, *chunk), None
+            weight, terms = chunk
+            return add(carry, weight, _usable(weight, terms)), None
 
         # Otherwise the derivatives of all chunks would be in memory at once.
         frugal = jax.checkpoint(step, prevent_cse=False)
@@ -115,9 +119,20 @@ class StoredTerms(AbstractTerms):
             terms = jax.pure_callback(
                 read, self.shapes, number, vmap_method="sequential"
             )
-            return add(carry, weight[number], terms)
+            return add(carry, weight[number], _usable(weight[number], terms))
 
         return jax.lax.fori_loop(0, weight.shape[0], step, start)
+
+
+def _usable(weight: Float[Array, " event"], terms: Terms) -> Terms:
+    """Terms in double precision; rows without weight may hold anything."""
+    used = weight != 0
+
+    def cleaned(rows: Float[Array, "event ..."]) -> Float[Array, "event ..."]:
+        is_used = used.reshape(-1, *[1] * (rows.ndim - 1))
+        return jnp.where(is_used, jnp.asarray(rows, float), 0.0)
+
+    return jax.tree.map(cleaned, terms)
 
 
 @final
@@ -206,7 +221,7 @@ def check_terms(weight: Float[np.ndarray, " event"], terms: Terms) -> None:
             raise DataError(
                 f"{len(weight)} weights, but {len(rows)} events with {what}"
             )
-        finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        finite = np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         bad = ~finite & (weight != 0)
         if bad.any():
             raise DataError(f"event {int(np.argmax(bad))}: {what} is not finite")
