@@ -21,7 +21,8 @@ from typing import NamedTuple, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+import numpy as np
+from jaxtyping import Array, Float, Int, Scalar
 
 from diffana.histfactory.interpolation import code4
 from diffana.nsbi.coefficients import AbstractCoefficients
@@ -282,8 +283,8 @@ class Channel(eqx.Module):
         ):
             share = parts[:, j] * amplitudes.value[j]
             slopes = jnp.zeros((len(weight), n_par))
-            for morph, rows in zip(component.shape_morphs, shapes, strict=True):
-                at = jnp.array([names.index(name) for name in morph.parameters])
+            for morph, stored in zip(component.shape_morphs, shapes, strict=True):
+                at, rows = _of(morph, names), jnp.asarray(stored)
                 slopes = slopes.at[:, at].add(morph.slopes(params[at], rows).first)
                 if order == 2:
                     block = morph.bend(params[at], rows, weight * share)
@@ -320,8 +321,8 @@ class Channel(eqx.Module):
             zip(self.components, terms.shapes, strict=True)
         ):
             column = logs[:, j]
-            for morph, rows in zip(component.shape_morphs, shapes, strict=True):
-                at = jnp.array([names.index(name) for name in morph.parameters])
+            for morph, stored in zip(component.shape_morphs, shapes, strict=True):
+                at, rows = _of(morph, names), jnp.asarray(stored)
                 column = column + morph.log_factor(params[at], rows)
             columns.append(column)
         logs = jnp.stack(columns, axis=1)
@@ -369,10 +370,10 @@ class Channel(eqx.Module):
                 log = terms.log_ratio[:, j]
                 slopes = jnp.zeros((len(weight), n_par))
                 pieces = []
-                for morph, rows in zip(
+                for morph, stored in zip(
                     component.shape_morphs, terms.shapes[j], strict=True
                 ):
-                    at = jnp.array([names.index(name) for name in morph.parameters])
+                    at, rows = _of(morph, names), jnp.asarray(stored)
                     pieces.append((morph, at, rows))
                     if order == 0:
                         log = log + morph.log_factor(params[at], rows)
@@ -429,6 +430,11 @@ class _ChunkSums(NamedTuple):
     shares: Float[Array, " component"]
     cross: Float[Array, "component par"]
     bend: Float[Array, "par par"]
+
+
+def _of(morph: AbstractMorph, names: tuple[str, ...]) -> Int[np.ndarray, " nuisance"]:
+    """Positions of the parameters of a morph among all."""
+    return np.array([names.index(name) for name in morph.parameters], int)
 
 
 def _source(rows: Rows) -> AbstractTerms:

@@ -207,8 +207,8 @@ class Unbinned(AbstractLikelihood):
             drawn = rng.poisson(np.where(mean >= 0, mean, 0.0), (n_toys, *mean.shape))
             rows.append(Rows(jnp.where(mean >= 0, drawn, jnp.nan), None))
         noise = rng.standard_normal((n_toys, len(self.constraints.parameters)))
-        aux = expected.auxdata + self.constraints.width * noise
-        return UnbinnedData(tuple(rows), aux)
+        aux = np.asarray(expected.auxdata) + np.asarray(self.constraints.width) * noise
+        return UnbinnedData(tuple(rows), jnp.asarray(aux))
 
     def _constrained(self, params: Float[Array, " par"]) -> Float[Array, " constraint"]:
         names = self.parameters.names
@@ -337,8 +337,11 @@ def _check_polynomials(channel: Channel, rows: Rows, where: str) -> None:
                 )
 
 
-def _terms_of(channel: Channel, rows: Rows) -> AbstractTerms | None:
-    return channel.bank.source if rows.source is None else rows.source
+def _terms_of(channel: Channel, rows: Rows) -> AbstractTerms:
+    source = channel.bank.source if rows.source is None else rows.source
+    if source is None:
+        raise ValueError(f"region {channel.name!r}: the bank has no terms")
+    return source
 
 
 @eqx.filter_jit
