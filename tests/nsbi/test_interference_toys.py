@@ -10,9 +10,6 @@ from diffana.data.toys import Interference, sample_total
 from diffana.likelihood import Parameters
 
 
-TRUE_MU = 0.5
-
-
 def problem():
     """Less background than in the benchmark, so that a toy takes no time to fit."""
     return Interference(noninterfering_rate=200.0, exposure=2.0)
@@ -55,7 +52,7 @@ def likelihood(generator):
     )
 
 
-def statistics(n_toys, seed):
+def statistics(mu, n_toys, seed):
     """The test statistic of the truth in toys, and how many fits were certified."""
     generator = problem()
     model = likelihood(generator)
@@ -63,13 +60,13 @@ def statistics(n_toys, seed):
     test = jax.jit(
         lambda data: (
             fit.fit_together(
-                model, data, [{}, {"sqrt_mu": jnp.sqrt(TRUE_MU)}], throw=False
+                model, data, [{}, {"sqrt_mu": jnp.sqrt(mu)}], throw=False
             ).best_twice_nll
         )
     )
     found = []
     for toy in range(n_toys):
-        x = sample_total(generator, TRUE_MU, seed=seed + toy)
+        x = sample_total(generator, mu, seed=seed + toy)
         # One shape for all toys: a single program.
         filled = np.zeros((size, 3))
         filled[: len(x)] = x
@@ -88,17 +85,20 @@ def covered(found, level):
 
 
 @pytest.mark.slow
-def test_coverage():
-    found = statistics(400, seed=100)
+@pytest.mark.parametrize("mu", [0.5, 2.0])
+def test_coverage(mu):
+    found = statistics(mu, 400, seed=100)
     assert np.all(np.isfinite(found))
     for level, wanted in ((1.0, 0.6827), (3.8415, 0.95)):
         fraction, error = covered(found, level)
-        # Three binomial errors; the second minimum of the likelihood makes the
-        # asymptotic distribution of the statistic approximate by some percent.
-        assert abs(fraction - wanted) < 3 * error + 0.02, (level, fraction)
+        # Three binomial errors. At μ = 0.5 the two minima are not far apart: then the
+        # free fit has less freedom than one parameter, and intervals cover more often.
+        assert fraction > wanted - 3 * error, (level, fraction)
+        if mu > 1:
+            assert fraction < wanted + 3 * error, (level, fraction)
 
 
 def test_a_few_toys_are_fitted():
-    found = statistics(6, seed=7)
+    found = statistics(0.5, 6, seed=7)
     assert np.all(np.isfinite(found))
     assert np.all(found > -1e-8)

@@ -192,6 +192,31 @@ def held(
     )
 
 
+def spread(rows: Rows, devices: Sequence[jax.Device]) -> Rows:
+    """The same rows, each chunk of them spread over devices.
+
+    Every device then computes its share of each chunk, and the sums are gathered.
+
+    Args:
+        rows: in memory; the events in a chunk are a multiple of the devices.
+        devices: where they go, at least one.
+
+    Raises:
+        ValueError: if a chunk cannot be divided among the devices.
+
+    Example:
+        >>> rows = spread(held(np.ones(8), np.zeros((8, 2)), chunk=4), jax.devices())
+    """
+    size = rows.weight.shape[1]
+    if size % len(devices):
+        raise ValueError(
+            f"{size} events in a chunk cannot be divided among {len(devices)} devices"
+        )
+    mesh = jax.sharding.Mesh(np.array(devices), ("event",))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "event"))
+    return jax.device_put(rows, place)
+
+
 def _in_chunks(rows: np.ndarray, size: int, missing: float = 0.0) -> np.ndarray:
     n_chunks = max(1, -(-len(rows) // size))
     filled = np.full((n_chunks * size, *rows.shape[1:]), missing, rows.dtype)
