@@ -15,84 +15,25 @@ shape uncertainties would be wrong, usually too small.
 Source: ATLAS, arXiv:2412.01600, sections 3 and 4; the normalisation is ours.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int, Scalar
+from jaxtyping import Array, Float, Scalar
 
-from diffana.histfactory.interpolation import code4
 from diffana.nsbi.coefficients import AbstractCoefficients
-from diffana.nsbi.morphs import AbstractMorph
-from diffana.nsbi.rows import AbstractTerms, Rows, Terms
-from diffana.numerics import as_float
-
-
-@final
-class YieldMorph(eqx.Module):
-    """Factors on an expected yield, with the interpolation code4.
-
-    Attributes:
-        parameters: names of the nuisance parameters.
-        up: factor at α = 1 of each, > 0.
-        down: factor at α = -1 of each, > 0.
-    """
-
-    parameters: tuple[str, ...] = eqx.field(static=True)
-    up: Float[Array, " nuisance"] = eqx.field(converter=as_float)
-    down: Float[Array, " nuisance"] = eqx.field(converter=as_float)
-
-    def __check_init__(self):
-        shape = (len(self.parameters),)
-        if self.up.shape != shape or self.down.shape != shape:
-            raise ValueError(
-                f"yield factors have shapes {self.up.shape} and {self.down.shape}, but "
-                f"there are {len(self.parameters)} parameters"
-            )
-
-    def __call__(self, values: Mapping[str, Scalar]) -> Scalar:
-        """Product of the factors."""
-        if not self.parameters:
-            return jnp.ones(())
-        alpha = jnp.stack([values[name] for name in self.parameters])
-        return jnp.prod(code4(alpha, self.down, self.up))
-
-
-@final
-class Component(eqx.Module):
-    """A shape in the intensity with its yield and its systematic uncertainties.
-
-    Attributes:
-        name: of the sample behind it.
-        expected: nominal yield, in events; >= 0.
-        yield_morph: how the yield follows nuisance parameters.
-        shape_morphs: how the shape does.
-        normalised: whether the shape is divided by its mean Z over the bank. Only for
-            shapes whose normalisation is exact should it be switched off.
-    """
-
-    expected: Float[Array, ""] = eqx.field(converter=as_float)
-    yield_morph: YieldMorph = YieldMorph((), (), ())  # pyright: ignore[reportArgumentType]
-    shape_morphs: tuple[AbstractMorph, ...] = ()
-    name: str = eqx.field(static=True, kw_only=True)
-    normalised: bool = eqx.field(static=True, default=True, kw_only=True)
-
-
-class Jet(NamedTuple):
-    """Values with their derivatives with respect to all parameters.
-
-    Attributes:
-        value: one for each component, or a single one.
-        first: first derivatives.
-        second: second derivatives.
-    """
-
-    value: Float[Array, "*component"]
-    first: Float[Array, "*component par"]
-    second: Float[Array, "*component par par"]
+from diffana.nsbi.components import Component
+from diffana.nsbi.norms import (
+    Jet,
+    Norms,
+    divided,
+    jet,
+    log_norms,
+    positions,
+    precomputed,
+)
+from diffana.nsbi.rows import Rows, Terms, source_of
 
 
 class LogIntensity(NamedTuple):
@@ -122,15 +63,15 @@ class Channel(eqx.Module):
         bank: reference events; the weights are relative, their sum is of no meaning.
             They normalise the shapes, and are what pseudo-data are made of.
         name: of the region.
-        norms: ln Z of the components whose shape depends on no parameter, if they are
-            already computed, else None.
+        norms: what of the normalisation depends on no parameter, if it is already
+            computed, else None.
     """
 
     components: tuple[Component, ...]
     coefficients: AbstractCoefficients
     bank: Rows
     name: str = eqx.field(static=True)
-    norms: Float[Array, " component"] | None = None
+    norms: Norms | None = None
 
     def __check_init__(self):
         if self.coefficients.n_components != len(self.components):
@@ -151,12 +92,21 @@ class Channel(eqx.Module):
                 names += morph.parameters
         return tuple(dict.fromkeys(names))
 
-    def settled(self, names: tuple[str, ...]) -> "Channel":
-        """The same with the normalisation of constant shapes computed in advance."""
-        at = jnp.zeros(len(names))
-        log_z = self._log_norms(names, at, order=0).value
+    def settled(self) -> "Channel":
+        """The same with what can be known of the normalisation computed in advance."""
         return eqx.tree_at(
-            lambda channel: channel.norms, self, log_z, is_leaf=lambda x: x is None
+            lambda channel: channel.norms,
+            self,
+            precomputed(self.components, self.bank),
+            is_leaf=lambda x: x is None,
+        )
+
+    def log_norms(
+        self, names: tuple[str, ...], params: Float[Array, " par"], *, order: int
+    ) -> Jet:
+        """Logarithm of Z of all components with its derivatives, see `norms`."""
+        return log_norms(
+            self.components, self.bank, self.norms, names, params, order=order
         )
 
     def yields(
@@ -179,19 +129,19 @@ class Channel(eqx.Module):
     ) -> Float[Array, "chunk event"]:
         """Expected events for every row of the bank; they add up to the total yield."""
         share = self.yields(names, params) * jnp.exp(
-            -self._log_norms(names, params, order=0).value
+            -self.log_norms(names, params, order=0).value
         )
         total = self.bank.total()
 
         def append(carry, weight, terms):
             number, found = carry
-            scaled, scale = self._densities(names, params, terms)
+            scaled, scale = self.densities(names, params, terms)
             density = jnp.exp(scale) * (scaled @ share)
             row = jnp.where(weight == 0, 0.0, weight * density / total)
             return number + 1, found.at[number].set(row)
 
         start = jnp.zeros((), int), jnp.zeros_like(self.bank.weight)
-        return _source(self.bank).scan(append, start, self.bank.weight)[1]
+        return source_of(self.bank).scan(append, start, self.bank.weight)[1]
 
     def log_intensity(
         self,
@@ -213,13 +163,11 @@ class Channel(eqx.Module):
             order: 0 for values alone, 1 for gradient and outer product, 2 for the
                 second derivative, too.
         """
-        yields = _jet(lambda at: self.yields(names, at), params, order)
-        norms = self._log_norms(names, params, order=order)
-        amplitudes = jax.tree.map(
-            lambda part: part / reference, _divided(yields, norms)
-        )
+        yields = jet(lambda at: self.yields(names, at), params, order)
+        norms = self.log_norms(names, params, order=order)
+        amplitudes = jax.tree.map(lambda part: part / reference, divided(yields, norms))
         total = jax.tree.map(lambda part: jnp.sum(part, axis=0), yields)
-        source = _source(self.bank) if rows.source is None else rows.source
+        source = source_of(self.bank) if rows.source is None else rows.source
         n_par, n_comp = len(params), len(self.components)
 
         def add(carry, weight, terms):
@@ -262,7 +210,7 @@ class Channel(eqx.Module):
         """What a chunk contributes to the sums over events."""
         n_par, n_comp = len(params), len(self.components)
         used = weight != 0
-        scaled, scale = self._densities(names, params, terms)
+        scaled, scale = self.densities(names, params, terms)
         intensity = scaled @ amplitudes.value
         positive = intensity > 0
         safe = jnp.where(used & positive, intensity, 1.0)
@@ -284,7 +232,7 @@ class Channel(eqx.Module):
             share = parts[:, j] * amplitudes.value[j]
             slopes = jnp.zeros((len(weight), n_par))
             for morph, stored in zip(component.shape_morphs, shapes, strict=True):
-                at, rows = _of(morph, names), jnp.asarray(stored)
+                at, rows = positions(names, morph.parameters), jnp.asarray(stored)
                 slopes = slopes.at[:, at].add(morph.slopes(params[at], rows).first)
                 if order == 2:
                     block = morph.bend(params[at], rows, weight * share)
@@ -311,7 +259,7 @@ class Channel(eqx.Module):
             bend=bend,
         )
 
-    def _densities(
+    def densities(
         self, names: tuple[str, ...], params: Float[Array, " par"], terms: Terms
     ) -> tuple[Float[Array, "event component"], Float[Array, " event"]]:
         """Densities r g over e^scale, and the scale, which avoids overflow."""
@@ -322,89 +270,13 @@ class Channel(eqx.Module):
         ):
             column = logs[:, j]
             for morph, stored in zip(component.shape_morphs, shapes, strict=True):
-                at, rows = _of(morph, names), jnp.asarray(stored)
+                at, rows = positions(names, morph.parameters), jnp.asarray(stored)
                 column = column + morph.log_factor(params[at], rows)
             columns.append(column)
         logs = jnp.stack(columns, axis=1)
         scale = jax.lax.stop_gradient(jnp.max(logs, axis=1))
         scale = jnp.where(jnp.isfinite(scale), scale, 0.0)
         return jnp.exp(logs - scale[:, None]), scale
-
-    def _log_norms(
-        self, names: tuple[str, ...], params: Float[Array, " par"], *, order: int
-    ) -> Jet:
-        """Logarithm of Z of all components with its derivatives."""
-        n_par = len(params)
-        jets = []
-        pending = [
-            j
-            for j, component in enumerate(self.components)
-            if component.normalised and (component.shape_morphs or self.norms is None)
-        ]
-        means = self._means(names, params, tuple(pending), order) if pending else ()
-        by_component = dict(zip(pending, means, strict=True))
-        zero = Jet(jnp.zeros(()), jnp.zeros(n_par), jnp.zeros((n_par, n_par)))
-        for j, component in enumerate(self.components):
-            if j in by_component:
-                jets.append(by_component[j])
-            elif component.normalised and self.norms is not None:
-                jets.append(zero._replace(value=self.norms[j]))
-            else:
-                jets.append(zero)
-        return jax.tree.map(lambda *parts: jnp.stack(parts), *jets)
-
-    def _means(
-        self,
-        names: tuple[str, ...],
-        params: Float[Array, " par"],
-        chosen: tuple[int, ...],
-        order: int,
-    ) -> list[Jet]:
-        """Logarithm of the mean of r g over the bank, for the chosen components."""
-        n_par = len(params)
-
-        def add(carry, weight, terms):
-            found = []
-            for (sum0, sum1, sum2), j in zip(carry, chosen, strict=True):
-                component = self.components[j]
-                log = terms.log_ratio[:, j]
-                slopes = jnp.zeros((len(weight), n_par))
-                pieces = []
-                for morph, stored in zip(
-                    component.shape_morphs, terms.shapes[j], strict=True
-                ):
-                    at, rows = _of(morph, names), jnp.asarray(stored)
-                    pieces.append((morph, at, rows))
-                    if order == 0:
-                        log = log + morph.log_factor(params[at], rows)
-                    else:
-                        value, first = morph.slopes(params[at], rows)
-                        log = log + value
-                        slopes = slopes.at[:, at].add(first)
-                density = weight * jnp.exp(log)
-                sum0 = sum0 + jnp.sum(density)
-                if order >= 1:
-                    sum1 = sum1 + density @ slopes
-                if order == 2:
-                    sum2 = sum2 + slopes.T @ (density[:, None] * slopes)
-                    for morph, at, rows in pieces:
-                        block = morph.bend(params[at], rows, density)
-                        sum2 = sum2.at[at[:, None], at[None, :]].add(block)
-                found.append((sum0, sum1, sum2))
-            return found
-
-        start = [
-            (jnp.zeros(()), jnp.zeros(n_par), jnp.zeros((n_par, n_par))) for _ in chosen
-        ]
-        sums = _source(self.bank).scan(add, start, self.bank.weight)
-        total = self.bank.total()
-        jets = []
-        for sum0, sum1, sum2 in sums:
-            slope = sum1 / sum0
-            jets.append(
-                Jet(jnp.log(sum0 / total), slope, sum2 / sum0 - jnp.outer(slope, slope))
-            )
-        return jets
 
 
 class _ChunkSums(NamedTuple):
@@ -430,46 +302,3 @@ class _ChunkSums(NamedTuple):
     shares: Float[Array, " component"]
     cross: Float[Array, "component par"]
     bend: Float[Array, "par par"]
-
-
-def _of(morph: AbstractMorph, names: tuple[str, ...]) -> Int[np.ndarray, " nuisance"]:
-    """Positions of the parameters of a morph among all."""
-    return np.array([names.index(name) for name in morph.parameters], int)
-
-
-def _source(rows: Rows) -> AbstractTerms:
-    if rows.source is None:
-        raise ValueError("these rows have no terms")
-    return rows.source
-
-
-def _jet(function, params: Float[Array, " par"], order: int) -> Jet:
-    """`function` of the parameters with as many derivatives as asked for."""
-    value = function(params)
-    n_par = len(params)
-    first = jnp.zeros((*value.shape, n_par))
-    second = jnp.zeros((*value.shape, n_par, n_par))
-    if order >= 1:
-        first = jax.jacfwd(function)(params)
-    if order == 2:
-        second = jax.jacfwd(jax.jacfwd(function))(params)
-    return Jet(value, first, second)
-
-
-def _divided(yields: Jet, norms: Jet) -> Jet:
-    """Yield over Z, where the norms are ln Z."""
-    value, first, second = yields
-    slope, bend = norms.first, norms.second
-    mixed = first[:, :, None] * slope[:, None, :]
-    ahead = (
-        second
-        - mixed
-        - jnp.swapaxes(mixed, 1, 2)
-        + value[:, None, None] * (slope[:, :, None] * slope[:, None, :] - bend)
-    )
-    scale = jnp.exp(-norms.value)
-    return Jet(
-        value * scale,
-        (first - value[:, None] * slope) * scale[:, None],
-        ahead * scale[:, None, None],
-    )

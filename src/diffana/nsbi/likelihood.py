@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
 from diffana.errors import DataError
 from diffana.likelihood import AbstractLikelihood, Expansion, Parameters
-from diffana.nsbi.channel import Channel, Jet, LogIntensity
+from diffana.nsbi.channel import Channel, LogIntensity
 from diffana.nsbi.morphs import PolyExp, lifts
+from diffana.nsbi.norms import Jet
 from diffana.nsbi.rows import AbstractTerms, HeldTerms, Rows
 from diffana.numerics import as_float
 
@@ -87,8 +88,7 @@ class Unbinned(AbstractLikelihood):
 
     def settled(self) -> "Unbinned":
         """The same with the normalisation of constant shapes computed in advance."""
-        names = self.parameters.names
-        channels = tuple(channel.settled(names) for channel in self.channels)
+        channels = tuple(channel.settled() for channel in self.channels)
         return eqx.tree_at(lambda model: model.channels, self, channels)
 
     def without_constraints(self, parameters: Sequence[str]) -> "Unbinned":
@@ -295,7 +295,7 @@ def check(model: Unbinned, data: UnbinnedData) -> None:
             raise DataError(
                 f"{where}: the reference events have a total weight of {total:g}"
             )
-        norms = np.asarray(channel.settled(names).norms)
+        norms = np.asarray(channel.log_norms(names, params, order=0).value)
         for component, norm in zip(channel.components, norms, strict=True):
             if not np.isfinite(norm):
                 raise DataError(
@@ -348,13 +348,13 @@ def _terms_of(channel: Channel, rows: Rows) -> AbstractTerms:
 def _has_intensity(channel, names, params, rows):
     """Whether the intensity of each event with weight is positive."""
     amplitudes = channel.yields(names, params) * jnp.exp(
-        -channel._log_norms(names, params, order=0).value
+        -channel.log_norms(names, params, order=0).value
     )
     source = _terms_of(channel, rows)
 
     def append(carry, weight, terms):
         number, found = carry
-        scaled, _ = channel._densities(names, params, terms)
+        scaled, _ = channel.densities(names, params, terms)
         row = (scaled @ amplitudes > 0) | (weight == 0)
         return number + 1, found.at[number].set(row)
 

@@ -350,12 +350,44 @@ def _bernstein(degree: int) -> Float[np.ndarray, "interval coefficient power"]:
     return np.array(matrices)
 
 
+def polynomial_parts(
+    terms: Float[Array, "event kind nuisance"],
+) -> Float[Array, "part event"]:
+    """What the polynomial of `PolyExp` in one parameter is linear in, for each event.
+
+    1, u, u ln u, u ln²u, the same three of d, and the lift.
+    """
+    log_up, log_down = terms[:, 0, 0], terms[:, 1, 0]
+    lift = terms[:, 2, 0] if terms.shape[1] == 3 else jnp.zeros_like(log_up)
+    return jnp.concatenate([_parts(log_up, log_down), lift[None]])
+
+
+def polynomial_inside(
+    alpha: Float[Array, ""], parts: Float[Array, " part"], order: int
+) -> Float[Array, ""]:
+    """The polynomial of `PolyExp` or a derivative of it, for α between -1 and 1.
+
+    Args:
+        alpha: the nuisance parameter.
+        parts: what `polynomial_parts` gives, or means of it.
+        order: of the derivative, up to 2.
+    """
+    polynomial = _monomials(alpha[None], order)[0] @ _by_power() @ parts[:7]
+    return polynomial + _raising(alpha[None], order)[0] * parts[7]
+
+
 def _polynomial(
-    log_up: Float[Array, "*entry"], log_down: Float[Array, "*entry"]
-) -> Float[Array, "power *entry"]:
+    log_up: Float[Array, " entry"], log_down: Float[Array, " entry"]
+) -> Float[Array, "power entry"]:
     """Coefficients of the polynomial inside ±1, from power 0 to 6."""
+    return jnp.asarray(_by_power()) @ _parts(log_up, log_down)
+
+
+def _parts(
+    log_up: Float[Array, " entry"], log_down: Float[Array, " entry"]
+) -> Float[Array, "part entry"]:
     up, down = jnp.exp(log_up), jnp.exp(log_down)
-    parts = jnp.stack(
+    return jnp.stack(
         [
             jnp.ones_like(up),
             up,
@@ -366,7 +398,6 @@ def _polynomial(
             down * log_down**2,
         ]
     )
-    return jnp.tensordot(jnp.asarray(_by_power()), parts, axes=1)
 
 
 def _by_power() -> Float[np.ndarray, "power part"]:

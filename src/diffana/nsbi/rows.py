@@ -8,7 +8,7 @@ not by the sample, also for derivatives: what a chunk needs for them is computed
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax
@@ -157,6 +157,17 @@ class Rows(eqx.Module):
         return Rows(weight, self.source)
 
 
+def source_of(rows: Rows) -> AbstractTerms:
+    """The terms of rows that have their own.
+
+    Raises:
+        ValueError: if they have none.
+    """
+    if rows.source is None:
+        raise ValueError("these rows have no terms")
+    return rows.source
+
+
 def held(
     weight: Float[ArrayLike, " event"],
     log_ratio: Float[ArrayLike, "event component"],
@@ -192,14 +203,14 @@ def held(
     )
 
 
-def spread(rows: Rows, devices: Sequence[jax.Device]) -> Rows:
+def spread(rows: Rows, devices: Sequence[Any]) -> Rows:
     """The same rows, each chunk of them spread over devices.
 
     Every device then computes its share of each chunk, and the sums are gathered.
 
     Args:
         rows: in memory; the events in a chunk are a multiple of the devices.
-        devices: where they go, at least one.
+        devices: where they go, at least one; entries of `jax.devices()`.
 
     Raises:
         ValueError: if a chunk cannot be divided among the devices.
