@@ -5,6 +5,12 @@ create, draw and save them inside `style()`, and give each sample the colour tha
 `palette` chose for it.
 """
 
+from diffana.plot.closure import (
+    AsimovArtists as AsimovArtists,
+    ClosureArtists as ClosureArtists,
+    asimov_scan as asimov_scan,
+    feature_closure as feature_closure,
+)
 from diffana.plot.comparison import (
     MOST_SERIES as MOST_SERIES,
     BandArtists as BandArtists,
@@ -37,6 +43,16 @@ from diffana.plot.limits import (
     BrazilArtists as BrazilArtists,
     brazil_band as brazil_band,
 )
+from diffana.plot.nsbi import (
+    CalibrationArtists as CalibrationArtists,
+    LogRatioArtists as LogRatioArtists,
+    PullsArtists as PullsArtists,
+    SpreadArtists as SpreadArtists,
+    calibration_curve as calibration_curve,
+    ensemble_spread as ensemble_spread,
+    log_ratio_distribution as log_ratio_distribution,
+    normalisation_pulls as normalisation_pulls,
+)
 from diffana.plot.plane import (
     MapArtists as MapArtists,
     observable_map as observable_map,
@@ -61,6 +77,10 @@ from diffana.plot.stack import (
     StackArtists as StackArtists,
     VariationArtists as VariationArtists,
     stacked_histogram as stacked_histogram,
+)
+from diffana.plot.statistics import (
+    StatisticsArtists as StatisticsArtists,
+    statistics as statistics,
 )
 from diffana.plot.style import (
     MOST_BACKGROUNDS as MOST_BACKGROUNDS,

@@ -41,9 +41,9 @@ def save_figures(
     """
     # Figure objects without pyplot leave the user's backend and figures alone.
     with plot.style():
-        _save(run, "training", lambda figure: draw_curves(figure, run))
+        save(run, "training", lambda figure: draw_curves(figure, run))
         for region in analysis.regions:
-            _save(
+            save(
                 run,
                 f"histogram_{region.name}",
                 lambda figure, region=region: draw_histogram(
@@ -51,7 +51,7 @@ def save_figures(
                 ),
             )
             if len(analysis.summaries[region.summary].columns) == 2:
-                _save(
+                save(
                     run,
                     f"observable_{region.name}",
                     lambda figure, region=region: draw_observable(
@@ -60,7 +60,14 @@ def save_figures(
                 )
 
 
-def _save(run: runs.Run, name: str, draw: Callable[[Figure], None]) -> None:
+def save(run: runs.Run, name: str, draw: Callable[[Figure], None]) -> None:
+    """Put a figure into a run folder, as PDF and PNG.
+
+    Args:
+        run: the run.
+        name: of the files, without suffix.
+        draw: draws on an empty figure, inside `plot.style()`.
+    """
     figure = Figure(figsize=mpl.rcParams["figure.figsize"], layout="constrained")
     draw(figure)
     for suffix in ("pdf", "png"):
