@@ -5,7 +5,8 @@ import tiny
 from diffana import assemble
 from diffana.assemble.sources import feature_columns
 from diffana.config import references
-from diffana.data.toys import BLOB_MEANS, gaussian_blobs
+from diffana.data import toys
+from diffana.data.toys import gaussian_blobs
 from diffana.errors import DataError
 
 
@@ -13,11 +14,34 @@ def by_name(events):
     return {(one.region, one.sample, one.variation): one for one in events}
 
 
-def test_the_schema_knows_the_populations_and_columns_of_the_generator():
+TABLES = {
+    "blobs": gaussian_blobs,
+    "interference": toys.interference_tables,
+    "smeared": toys.smeared_tables,
+}
+
+
+@pytest.mark.parametrize("kind", references.GENERATED)
+def test_the_schema_knows_the_populations_and_columns_of_the_generators(kind):
     """The schema imports nothing heavy, so it has a list of its own."""
-    assert tuple(BLOB_MEANS) == references._POPULATIONS
-    (names,) = {table.names for table in gaussian_blobs(n_events=1).values()}
-    assert names == references._COLUMNS
+    populations, columns = references.GENERATED[kind]
+    tables = TABLES[kind](n_events=1)
+    assert tuple(tables) == populations
+    assert {table.names[: len(columns)] for table in tables.values()} == {columns}
+
+
+@pytest.mark.parametrize("kind", ["interference", "smeared"])
+def test_generators_of_exact_problems_give_the_events_of_their_tables(kind):
+    document = tiny.document(Generator={"Type": kind, "EventsPerSample": 50})
+    populations, (first, second, *_) = references.GENERATED[kind]
+    document["Observables"][0]["Inputs"] = [first, second]
+    for sample, path in zip(document["Samples"], populations, strict=False):
+        sample["SamplePath"] = path
+    document["Systematics"] = []
+    events = assemble.simulated_events(tiny.parsed(document))
+    want = TABLES[kind](n_events=50, seed=3)
+    for one, path in zip(events, populations, strict=False):
+        np.testing.assert_array_equal(one.features[:, 1], want[path][second])
 
 
 @pytest.fixture

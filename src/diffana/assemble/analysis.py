@@ -144,7 +144,7 @@ def _network(
         )
     return MLP(
         len(observable.inputs),
-        key=_key(config.general.seed, observable.name),
+        key=network_key(config.general.seed, observable.name),
         hidden=observable.hidden,
         n_outputs=n_bins.pop() if is_softmax else None,
         standardisation=standardisation,
@@ -153,7 +153,7 @@ def _network(
     )
 
 
-def _key(seed: int, name: str) -> Array:
+def network_key(seed: int, name: str) -> Array:
     """Randomness of one network, whatever other networks there are."""
     digest = hashlib.sha256(name.encode()).digest()
     return jax.random.fold_in(jax.random.key(seed), int.from_bytes(digest[:4], "big"))

@@ -15,12 +15,24 @@ from diffana.assemble.sources import (
     sources,
 )
 from diffana.assemble.variations import transformed
-from diffana.config import AnalysisConfig, SampleSection, TransformSection
+from diffana.config import (
+    AnalysisConfig,
+    BlobsGenerator,
+    InterferenceGenerator,
+    SampleSection,
+    SmearedGenerator,
+    TransformSection,
+)
 from diffana.data.events import Events
 from diffana.data.expressions import columns_of, evaluate
 from diffana.data.readers import AbstractReader, open_reader
 from diffana.data.table import Table
-from diffana.data.toys import BLOB_MEANS, gaussian_blobs
+from diffana.data.toys import (
+    BLOB_MEANS,
+    gaussian_blobs,
+    interference_tables,
+    smeared_tables,
+)
 from diffana.data.variations import recomputed
 from diffana.errors import DataError
 
@@ -274,14 +286,20 @@ class _Tables:
 
 
 def _generated(config: AnalysisConfig, population: str) -> Table:
-    if config.generator is None:
-        raise TypeError("the configuration has no Generator")
-    blobs = gaussian_blobs(
-        {population: BLOB_MEANS[population]},
-        n_events=config.generator.events_per_blob,
-        seed=config.general.seed,
-    )
-    return blobs[population]
+    n_events, seed = 0, config.general.seed
+    if config.generator is not None:
+        n_events = config.generator.n_events
+    match config.generator:
+        case BlobsGenerator():
+            means = {population: BLOB_MEANS[population]}
+            tables = gaussian_blobs(means, n_events=n_events, seed=seed)
+        case InterferenceGenerator():
+            tables = interference_tables(n_events, seed, [population])
+        case SmearedGenerator():
+            tables = smeared_tables(n_events, seed, [population])
+        case _:
+            raise TypeError("the configuration has no Generator")
+    return tables[population]
 
 
 def _reader(config: AnalysisConfig, path: str, tree: str | None) -> AbstractReader:

@@ -10,6 +10,7 @@ from diffana.cli import (
     checking,
     comparison,
     landscape,
+    nsbi,
     published,
     report,
     sweep,
@@ -31,6 +32,7 @@ for command in (
     *report.COMMANDS,
     *sweep.COMMANDS,
     *landscape.COMMANDS,
+    *nsbi.COMMANDS,
     *published.COMMANDS,
 ):
     main.add_command(command)

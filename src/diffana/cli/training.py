@@ -23,9 +23,9 @@ _FILE = click.Path(path_type=Path)
 @click.argument("config", type=_FILE)
 def validate(config: Path) -> None:
     """Check the configuration file CONFIG and print every mistake in it."""
-    from diffana.cli import landscape, sweep
+    from diffana.cli import landscape, nsbi, sweep
 
-    for other in (landscape, sweep):
+    for other in (landscape, nsbi, sweep):
         if other.describes(config):
             click.echo(other.described(config))
             return

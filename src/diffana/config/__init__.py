@@ -22,8 +22,10 @@ from diffana.config.inputs import (
     FixedParameter as FixedParameter,
     GeneralSection as GeneralSection,
     InputSection as InputSection,
+    InterferenceGenerator as InterferenceGenerator,
     MlpObservable as MlpObservable,
     SampleSection as SampleSection,
+    SmearedGenerator as SmearedGenerator,
     SplitSection as SplitSection,
     WorkspaceSection as WorkspaceSection,
 )
@@ -71,6 +73,22 @@ from diffana.config.learning import (
     UpperLimitLoss as UpperLimitLoss,
 )
 from diffana.config.mistakes import ConfigError as ConfigError, Mistake as Mistake
+from diffana.config.nsbi import (
+    CalibrationSection as CalibrationSection,
+    CouplingSection as CouplingSection,
+    DiagnosticsSection as DiagnosticsSection,
+    InterferenceSection as InterferenceSection,
+    MorphingSection as MorphingSection,
+    NsbiConfig as NsbiConfig,
+    NsbiNormPlusShapeSystematic as NsbiNormPlusShapeSystematic,
+    NsbiRegionSection as NsbiRegionSection,
+    NsbiSampleSection as NsbiSampleSection,
+    RatiosSection as RatiosSection,
+    is_nsbi as is_nsbi,
+    load_nsbi as load_nsbi,
+    nsbi_json_schema as nsbi_json_schema,
+    parse_nsbi as parse_nsbi,
+)
 from diffana.config.sections import (
     ExponentialSchedule as ExponentialSchedule,
     LinearSchedule as LinearSchedule,

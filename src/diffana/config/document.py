@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from diffana.config import mistakes, reading, references
 from diffana.config.inputs import (
-    BlobsGenerator,
     GeneralSection,
+    GeneratorSection,
     InputSection,
     ObservableSection,
     SampleSection,
@@ -35,7 +35,7 @@ class AnalysisConfig(Section):
     """
 
     general: GeneralSection = Field(description="General settings.")
-    generator: BlobsGenerator | None = Field(
+    generator: GeneratorSection | None = Field(
         default=None, description="Generates the events, instead of reading files."
     )
     workspace: WorkspaceSection | None = Field(

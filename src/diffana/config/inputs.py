@@ -24,7 +24,7 @@ from diffana.config.sections import (
 
 
 # A layer of a million units is more than memory holds, once two of them follow.
-_Width = Annotated[int, Field(gt=0, le=10**6)]
+Width = Annotated[int, Field(gt=0, le=10**6)]
 PATH_FIELDS = ("RegionPath", "SamplePath", "VariationPath")
 
 
@@ -118,6 +118,50 @@ class BlobsGenerator(Section):
     events_per_blob: Count = Field(
         default=10_000, description="Simulated events in each population."
     )
+
+    @property
+    def n_events(self) -> int:
+        """Simulated events in each population."""
+        return self.events_per_blob
+
+
+class _ExactGenerator(Section):
+    events_per_sample: Count = Field(
+        default=10_000, description="Simulated events in each population."
+    )
+
+    @property
+    def n_events(self) -> int:
+        """Simulated events in each population."""
+        return self.events_per_sample
+
+
+class InterferenceGenerator(_ExactGenerator):
+    """A signal that interferes with its background, columns `x`, `y` and `z`.
+
+    The populations are `S`, `SBI`, `B` and `NI`, as in `diffana.data.toys`, the
+    systematic variations `NI_up` and `NI_down`, and `pool`, whose events are S, SBI or
+    B by their weights `weight_S`, `weight_SBI` and `weight_B`.
+    """
+
+    type: Literal["interference"]
+
+
+class SmearedGenerator(_ExactGenerator):
+    """Two normal distributions as a detector sees them, columns `x0` to `x4`.
+
+    The populations are `S` and `B`, and both with `_response_up`, `_resolution_up`,
+    `_theory_up` and the same with `_down`. The column `b_over_s` is the ratio of the
+    intensities of B and S, to select on.
+    """
+
+    type: Literal["smeared"]
+
+
+GeneratorSection = Annotated[
+    BlobsGenerator | InterferenceGenerator | SmearedGenerator,
+    Field(discriminator="type"),
+]
 
 
 class InputSection(Section):
@@ -222,7 +266,7 @@ class MlpObservable(Section):
     name: Name = Field(description="Name of the observable, for Regions.")
     type: Literal["MLP"]
     inputs: Many[Column] = Field(description="Columns that the network sees.")
-    hidden: Annotated[tuple[_Width, ...], Field(strict=False)] = Field(
+    hidden: Annotated[tuple[Width, ...], Field(strict=False)] = Field(
         default=(128, 128), description="Width of each hidden layer."
     )
     activation: Literal["relu", "tanh", "gelu", "silu", "softplus"] = Field(

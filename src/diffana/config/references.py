@@ -13,14 +13,41 @@ from diffana.config.mistakes import Location, hint
 
 Found = Iterator[tuple[Location, str]]
 
-_POPULATIONS = ("signal", "background", "background_up", "background_down")
-_COLUMNS = ("x", "y")
+GENERATED = {
+    "blobs": (
+        ("signal", "background", "background_up", "background_down"),
+        ("x", "y"),
+    ),
+    "interference": (
+        ("S", "SBI", "B", "NI", "NI_up", "NI_down", "pool"),
+        ("x", "y", "z"),
+    ),
+    "smeared": (
+        tuple(
+            component + variation
+            for component in ("S", "B")
+            for variation in (
+                "",
+                *(
+                    f"_{name}_{side}"
+                    for name in ("response", "resolution", "theory")
+                    for side in ("up", "down")
+                ),
+            )
+        ),
+        ("x0", "x1", "x2", "x3", "x4", "b_over_s"),
+    ),
+}
+"""Populations of each generator, and the columns that all of them have."""
+
 _OF_CONSTRAINTS = ("constraint", "pulls")
 _STRENGTHS = ("PoiTest", "PoiSignal", "PoiTrue", "Poi")
 _NAMED = ("Observables", "Regions", "Samples", "NormFactors", "Systematics")
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A section as it was written, and where."""
+
     location: Location
     content: dict[str, Any]
 
@@ -39,7 +66,7 @@ def check(document: dict[str, Any]) -> Found:
 def check_training(document: dict[str, Any]) -> Found:
     """What a document lacks, or contains, that a training needs or cannot use."""
     yield from _losses(document)
-    general = _mapping(document, "General")
+    general = mapping(document, "General")
     if ".root:" in str(general.get("InputPath")):
         yield (
             ("General", "InputPath"),
@@ -48,12 +75,12 @@ def check_training(document: dict[str, Any]) -> Found:
         )
     if general and general.get("POI") is None:
         yield ("General", "POI"), "is missing, but training needs it"
-    for entry in _entries(general, "Fixed", ("General",)):
-        for location, name in _texts(entry, "Name"):
+    for entry in entries(general, "Fixed", ("General",)):
+        for location, name in texts(entry, "Name"):
             if name == general.get("POI"):
                 yield location, "the parameter of interest cannot be fixed"
     untrained = "Loss" not in document or "Train" not in document
-    regions = _entries(document, "Regions")
+    regions = entries(document, "Regions")
     if untrained and regions and not any(map(_trains, regions)):
         yield (
             ("Regions",),
@@ -66,11 +93,11 @@ def check_histograms(document: dict[str, Any]) -> Found:
     """Keys on events in a document whose templates are histograms in files."""
     of_events = ("Tree", "Weight", "Filter", "Preselection", "Yield")
     of_variations = ("Tree", "Weight", "Filter", "Variable", "Transform", "RegionPath")
-    for entries, keys in (
-        (_entries(document, "Samples"), of_events),
+    for users, keys in (
+        (entries(document, "Samples"), of_events),
         (_variations(document), of_variations),
     ):
-        for entry in entries:
+        for entry in users:
             for key in keys:
                 if entry.content.get(key) is not None:
                     yield (
@@ -84,7 +111,7 @@ def check_histograms(document: dict[str, Any]) -> Found:
                 )
 
 
-def _trains(region: _Entry) -> bool:
+def _trains(region: Entry) -> bool:
     return bool(
         region.content.get("Observable")
         or region.content.get("TrainableBinning") is True
@@ -92,23 +119,25 @@ def _trains(region: _Entry) -> bool:
     )
 
 
-def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
+def mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """The section under a key; empty if there is none, or something else is there."""
     content = document.get(key)
     return content if isinstance(content, dict) else {}
 
 
-def _entries(content: dict[str, Any], key: str, under: Location = ()) -> list[_Entry]:
+def entries(content: dict[str, Any], key: str, under: Location = ()) -> list[Entry]:
+    """The sections listed under a key, or the only one."""
     items = content.get(key)
     if not isinstance(items, list):
-        return [_Entry((*under, key), items)] if isinstance(items, dict) else []
+        return [Entry((*under, key), items)] if isinstance(items, dict) else []
     return [
-        _Entry((*under, key, index), item)
+        Entry((*under, key, index), item)
         for index, item in enumerate(items)
         if isinstance(item, dict)
     ]
 
 
-def _texts(entry: _Entry, key: str) -> list[tuple[Location, str]]:
+def texts(entry: Entry, key: str) -> list[tuple[Location, str]]:
     """The text, or the texts of the list, under a key, each with its location."""
     location = (*entry.location, key)
     value = entry.content.get(key)
@@ -118,12 +147,14 @@ def _texts(entry: _Entry, key: str) -> list[tuple[Location, str]]:
     return [((*location, i), item) for i, item in items if isinstance(item, str)]
 
 
-def _names(document: dict[str, Any], key: str) -> list[str]:
-    names = [entry.content.get("Name") for entry in _entries(document, key)]
-    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+def names(document: dict[str, Any], key: str) -> list[str]:
+    """Each Name in the section `key` once."""
+    found = [entry.content.get("Name") for entry in entries(document, key)]
+    return list(dict.fromkeys(name for name in found if isinstance(name, str)))
 
 
-def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> str:
+def unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> str:
+    """What is wrong with a name that does not exist."""
     listed = f"known are {', '.join(known)}" if known else "there is none"
     return f"no {kind} {name!r}{hint(name, known) or '; ' + listed}"
 
@@ -131,8 +162,8 @@ def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> str:
 def _duplicate_names(document: dict[str, Any]) -> Found:
     for key in _NAMED:
         first: dict[str, int] = {}
-        for index, entry in enumerate(_entries(document, key)):
-            for location, name in _texts(entry, "Name"):
+        for index, entry in enumerate(entries(document, key)):
+            for location, name in texts(entry, "Name"):
                 if name in first:
                     yield location, f"{name!r} is the name of {key}[{first[name]}] too"
                 first.setdefault(name, index)
@@ -147,34 +178,37 @@ def _unknown_names(document: dict[str, Any]) -> Found:
         ("Systematics", "Regions", "region", "Regions"),
         ("Regions", "Observable", "observable", "Observables"),
     ):
-        known = _names(document, target)
-        for entry in _entries(document, key):
-            listed = _texts(entry, field)
+        known = names(document, target)
+        for entry in entries(document, key):
+            listed = texts(entry, field)
             count = Counter(name for _, name in listed)
             for location, name in listed:
                 if name not in known:
-                    yield location, _unknown(kind, name, known)
+                    yield location, unknown(kind, name, known)
                 elif count[name] > 1:
                     yield location, f"{name!r} is listed {count[name]} times"
     used = {
         name
-        for region in _entries(document, "Regions")
-        for _, name in _texts(region, "Observable")
+        for region in entries(document, "Regions")
+        for _, name in texts(region, "Observable")
     }
-    for entry in _entries(document, "Observables"):
-        for location, name in _texts(entry, "Name"):
+    for entry in entries(document, "Observables"):
+        for location, name in texts(entry, "Name"):
             if name not in used:
                 yield location, f"no region bins the observable {name!r}"
 
 
 def _source_of_events(document: dict[str, Any]) -> Found:
-    path = _mapping(document, "General").get("InputPath")
+    path = mapping(document, "General").get("InputPath")
     generated = document.get("Generator") is not None
     if generated and path is not None:
         yield ("Generator",), "cannot be combined with General.InputPath"
     elif generated:
-        yield from _generated(document)
-    elif path is None and _mapping(document, "General"):
+        kind = mapping(document, "Generator").get("Type")
+        # An unknown one is told by its own section.
+        if isinstance(kind, str) and kind in GENERATED:
+            yield from _generated(document, *GENERATED[kind])
+    elif path is None and mapping(document, "General"):
         yield ("General", "InputPath"), "is missing, and there is no Generator either"
     elif isinstance(path, str):
         yield from _paths(document, path)
@@ -182,15 +216,15 @@ def _source_of_events(document: dict[str, Any]) -> Found:
 
 def _paths(document: dict[str, Any], template: str) -> Found:
     """Parts of paths that are missing, or that no path has a place for."""
-    general = _Entry(("General",), _mapping(document, "General"))
+    general = Entry(("General",), mapping(document, "General"))
     variations = _variations(document)
     users = {
-        "SamplePath": _entries(document, "Samples"),
-        "RegionPath": _entries(document, "Regions"),
+        "SamplePath": entries(document, "Samples"),
+        "RegionPath": entries(document, "Regions"),
         "VariationPath": [general],
     }
-    for key, entries in users.items():
-        for entry in entries + variations:
+    for key, own in users.items():
+        for entry in own + variations:
             given = entry.content.get(key) is not None
             is_needed = key != "VariationPath" and entry not in variations
             place = (*entry.location, key)
@@ -207,30 +241,32 @@ def _paths(document: dict[str, Any], template: str) -> Found:
 
 
 def _without_path(document: dict[str, Any], message: str) -> Found:
-    for entry in _entries(document, "Samples"):
+    for entry in entries(document, "Samples"):
         if entry.content.get("SamplePath") is None:
             yield (*entry.location, "SamplePath"), message
 
 
-def _variations(document: dict[str, Any]) -> list[_Entry]:
+def _variations(document: dict[str, Any]) -> list[Entry]:
     return [
-        _Entry((*entry.location, side), entry.content[side])
-        for entry in _entries(document, "Systematics")
+        Entry((*entry.location, side), entry.content[side])
+        for entry in entries(document, "Systematics")
         for side in ("Up", "Down")
         if isinstance(entry.content.get(side), dict)
     ]
 
 
-def _generated(document: dict[str, Any]) -> Found:
-    """Populations and columns that no generator provides."""
+def _generated(
+    document: dict[str, Any], populations: tuple[str, ...], columns: tuple[str, ...]
+) -> Found:
+    """Populations and columns that the generator does not provide."""
     yield from _without_path(document, "is missing: a population of the Generator")
-    samples, variations = _entries(document, "Samples"), _variations(document)
+    samples, variations = entries(document, "Samples"), _variations(document)
     for entry in samples + variations:
-        for location, name in _texts(entry, "SamplePath"):
-            if name not in _POPULATIONS:
-                yield location, _unknown("generated population", name, _POPULATIONS)
-    general = _Entry(("General",), _mapping(document, "General"))
-    for entry in [general, *_entries(document, "Regions"), *samples, *variations]:
+        for location, name in texts(entry, "SamplePath"):
+            if name not in populations:
+                yield location, unknown("generated population", name, populations)
+    general = Entry(("General",), mapping(document, "General"))
+    for entry in [general, *entries(document, "Regions"), *samples, *variations]:
         if entry.content.get("Tree") is not None:
             yield (*entry.location, "Tree"), "generated events have no trees"
         for key in ("RegionPath", "VariationPath"):
@@ -243,26 +279,26 @@ def _generated(document: dict[str, Any]) -> Found:
                 "generated events have no features that this transforms",
             )
     for key, field in (("Observables", "Inputs"), ("Regions", "Variable")):
-        for entry in _entries(document, key):
-            yield from _generated_columns(entry, field)
-    for region in _entries(document, "Regions"):
-        for cut in _entries(region.content, "Cuts", region.location):
-            yield from _generated_columns(cut, "Variable")
+        for entry in entries(document, key):
+            yield from _generated_columns(entry, field, columns)
+    for region in entries(document, "Regions"):
+        for cut in entries(region.content, "Cuts", region.location):
+            yield from _generated_columns(cut, "Variable", columns)
 
 
-def _generated_columns(entry: _Entry, key: str) -> Found:
-    for location, name in _texts(entry, key):
-        if name not in _COLUMNS:
-            yield location, _unknown("generated column", name, _COLUMNS)
+def _generated_columns(entry: Entry, key: str, columns: tuple[str, ...]) -> Found:
+    for location, name in texts(entry, key):
+        if name not in columns:
+            yield location, unknown("generated column", name, columns)
 
 
 def _variables(document: dict[str, Any]) -> Found:
     """Variables of variations in regions that have no use for them."""
-    for systematic in _entries(document, "Systematics"):
-        wanted = [name for _, name in _texts(systematic, "Regions")]
+    for systematic in entries(document, "Systematics"):
+        wanted = [name for _, name in texts(systematic, "Regions")]
         regions = [
             entry.content
-            for entry in _entries(document, "Regions")
+            for entry in entries(document, "Regions")
             if not wanted or entry.content.get("Name") in wanted
         ]
         for side in ("Up", "Down"):
@@ -271,7 +307,7 @@ def _variables(document: dict[str, Any]) -> Found:
                 continue
             place = (*systematic.location, side, "Variable")
             for region in regions:
-                cuts = [cut.content for cut in _entries(region, "Cuts")]
+                cuts = [cut.content for cut in entries(region, "Cuts")]
                 if region.get("Observable") is not None:
                     yield place, f"region {region.get('Name')!r} bins an Observable"
                 elif region.get("Variable") in [cut.get("Variable") for cut in cuts]:
@@ -283,41 +319,41 @@ def _variables(document: dict[str, Any]) -> Found:
 
 
 def _parameters(document: dict[str, Any]) -> Found:
-    general = _mapping(document, "General")
-    factors = _names(document, "NormFactors")
+    general = mapping(document, "General")
+    factors = names(document, "NormFactors")
     poi = general.get("POI")
     if isinstance(poi, str) and poi not in factors:
-        yield ("General", "POI"), _unknown("norm factor", poi, factors)
+        yield ("General", "POI"), unknown("norm factor", poi, factors)
     systematics = [
         entry.content.get("ModifierName") or entry.content.get("Name")
-        for entry in _entries(document, "Systematics")
+        for entry in entries(document, "Systematics")
     ]
-    gammas = [f"staterror_{region}" for region in _names(document, "Regions")]
+    gammas = [f"staterror_{region}" for region in names(document, "Regions")]
     known = [name for name in factors + systematics + gammas if isinstance(name, str)]
     # The parameters of a published workspace are known once it is read.
     complete = document.get("Workspace") is None
-    for entry, name in zip(_entries(document, "Systematics"), systematics, strict=True):
+    for entry, name in zip(entries(document, "Systematics"), systematics, strict=True):
         key = "ModifierName" if entry.content.get("ModifierName") else "Name"
         if isinstance(name, str) and name in factors:
             yield (*entry.location, key), f"{name!r} is the name of a norm factor"
     held: set[str] = set()
-    for entry in _entries(general, "Fixed", ("General",)):
-        for location, name in _texts(entry, "Name"):
+    for entry in entries(general, "Fixed", ("General",)):
+        for location, name in texts(entry, "Name"):
             if complete and name not in known:
-                yield location, _unknown("parameter", name, known)
+                yield location, unknown("parameter", name, known)
             elif name in held:
                 yield location, f"{name!r} is fixed twice"
             held.add(name)
-    for entry in _entries(document, "Loss"):
-        for location, name in _texts(entry, "Parameters"):
+    for entry in entries(document, "Loss"):
+        for location, name in texts(entry, "Parameters"):
             if complete and name not in known:
-                yield location, _unknown("parameter", name, known)
+                yield location, unknown("parameter", name, known)
             elif name in factors and entry.content.get("Type") in _OF_CONSTRAINTS:
                 yield location, f"{name!r} is a norm factor and has no constraint"
 
 
 def _data(document: dict[str, Any]) -> Found:
-    samples = _entries(document, "Samples")
+    samples = entries(document, "Samples")
     data = [s.content.get("Name") for s in samples if s.content.get("Data") is True]
     if samples and len(data) == len(samples):
         yield ("Samples",), "all samples are observed data; none is simulated"
@@ -325,18 +361,18 @@ def _data(document: dict[str, Any]) -> Found:
         if entry.content.get("Data") is True and entry.content.get("Name") in data[1:]:
             yield (*entry.location, "Data"), f"the observed data are {data[0]!r}"
     for key in ("NormFactors", "Systematics"):
-        for entry in _entries(document, key):
-            for location, name in _texts(entry, "Samples"):
+        for entry in entries(document, key):
+            for location, name in texts(entry, "Samples"):
                 if name in data:
                     yield location, f"{name!r} is observed data and has no parameters"
 
 
 def _histogram(document: dict[str, Any]) -> Found:
     """A softmax histogram takes its bins from the outputs of a network."""
-    if _mapping(document, "Histogram").get("Type") != "softmax":
+    if mapping(document, "Histogram").get("Type") != "softmax":
         return
     bins: dict[str, int] = {}
-    for entry in _entries(document, "Regions"):
+    for entry in entries(document, "Regions"):
         if entry.content.get("Variable") is not None:
             yield (
                 (*entry.location, "Variable"),
@@ -348,7 +384,7 @@ def _histogram(document: dict[str, Any]) -> Found:
                 "a softmax histogram has no edges to train",
             )
         edges = entry.content.get("Binning")
-        for location, name in _texts(entry, "Observable"):
+        for location, name in texts(entry, "Observable"):
             if isinstance(edges, list) and bins.setdefault(name, len(edges)) != len(
                 edges
             ):
@@ -360,14 +396,14 @@ def _histogram(document: dict[str, Any]) -> Found:
 
 
 def _losses(document: dict[str, Any]) -> Found:
-    general, factors = _mapping(document, "General"), _entries(document, "NormFactors")
+    general, factors = mapping(document, "General"), entries(document, "NormFactors")
     poi = [f.content for f in factors if f.content.get("Name") == general.get("POI")]
-    for location, loss in _entries(document, "Loss"):
+    for location, loss in entries(document, "Loss"):
         kind = loss.get("Type")
         if kind in ("bce", "bce_augmented"):
-            if not _entries(document, "Observables"):
+            if not entries(document, "Observables"):
                 yield location, f"{kind!r} trains a network; there are no Observables"
-            if _mapping(document, "Histogram").get("Type") == "softmax":
+            if mapping(document, "Histogram").get("Type") == "softmax":
                 yield (
                     location,
                     f"{kind!r} needs a network with one output, a softmax histogram "

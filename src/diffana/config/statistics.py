@@ -23,6 +23,21 @@ from diffana.config.sections import (
 )
 
 
+def check_bounds(nominal: float, bounds: tuple[float, float]) -> None:
+    """Refuse bounds that hold nothing, or not the nominal value.
+
+    Raises:
+        ValueError: saying which.
+    """
+    lower, upper = bounds
+    if not lower < upper:
+        raise ValueError(f"Bounds [{lower:g}, {upper:g}] are not increasing")
+    if not lower <= nominal <= upper:
+        raise ValueError(
+            f"Nominal {nominal:g} lies outside Bounds [{lower:g}, {upper:g}]"
+        )
+
+
 class NormFactorSection(Section):
     """An unconstrained factor on the yield of samples."""
 
@@ -40,13 +55,7 @@ class NormFactorSection(Section):
 
     @model_validator(mode="after")
     def _nominal_within_bounds(self) -> Self:
-        lower, upper = self.bounds
-        if not lower < upper:
-            raise ValueError(f"Bounds [{lower:g}, {upper:g}] are not increasing")
-        if not lower <= self.nominal <= upper:
-            raise ValueError(
-                f"Nominal {self.nominal:g} lies outside Bounds [{lower:g}, {upper:g}]"
-            )
+        check_bounds(self.nominal, self.bounds)
         return self
 
 

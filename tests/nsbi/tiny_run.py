@@ -1,0 +1,37 @@
+"""A small run of the interference problem, trained in seconds."""
+
+from pathlib import Path
+
+import yaml
+from click.testing import CliRunner
+
+from diffana.cli import main
+
+
+CONFIG = Path(__file__).parents[2] / "configs" / "nsbi_interference.yaml"
+
+
+def document(**ratios):
+    """The configuration of the interference problem with few events and epochs."""
+    content = yaml.safe_load(CONFIG.read_text())
+    content["Generator"]["EventsPerSample"] = 4000
+    content["Ratios"] = {
+        **content.get("Ratios", {}),
+        "Hidden": [8],
+        "Members": 2,
+        "Epochs": 20,
+        "BatchSize": 100,
+        "Optimizer": {"Type": "adam", "LearningRate": 0.01},
+        **ratios,
+    }
+    return content
+
+
+def trained(folder, **ratios):
+    """The run folder below `folder`."""
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(document(**ratios)))
+    run = folder / "run"
+    done = CliRunner().invoke(main, ["nsbi", "train", str(config), "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    return run
