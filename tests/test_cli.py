@@ -19,7 +19,9 @@ FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(
     path
     for path in FOLDER.glob("*.yaml")
-    if not (config.is_landscape(path) or config.is_sweep(path))
+    if not any(
+        other(path) for other in (config.is_landscape, config.is_nsbi, config.is_sweep)
+    )
 )
 BLOBS = next(path for path in CONFIGS if path.stem == "blobs")
 

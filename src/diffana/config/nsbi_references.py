@@ -42,8 +42,11 @@ def _as_analysis(document: dict[str, Any]) -> dict[str, Any]:
     """The document as that of an analysis with one region that bins an observable."""
     region = document.get("Region")
     factors = list(entries(document, "NormFactors"))
+    general = mapping(document, "General")
     return {
-        **{key: document.get(key) for key in ("General", "Generator", "Systematics")},
+        # Without bins there are fewer parameters that can be fixed; see `_fixed`.
+        "General": {key: general[key] for key in general if key != "Fixed"},
+        **{key: document.get(key) for key in ("Generator", "Systematics")},
         "Samples": document.get("Samples"),
         "Regions": [{**region, "Observable": "x"}] if isinstance(region, dict) else [],
         "Observables": [{"Name": "x"}] if isinstance(region, dict) else [],
@@ -217,13 +220,23 @@ def _couplings(document: dict[str, Any]) -> Found:
 
 def _fixed(document: dict[str, Any]) -> Found:
     general = mapping(document, "General")
-    region = mapping(document, "Region").get("Name")
+    systematics = [
+        entry.content.get("ModifierName") or entry.content.get("Name")
+        for entry in entries(document, "Systematics")
+    ]
+    known = [name for _, name in _amplitudes(document)]
+    known += names(document, "NormFactors")
+    known += [name for name in systematics if isinstance(name, str)]
+    held: set[str] = set()
     for entry in entries(general, "Fixed", ("General",)):
         for location, name in texts(entry, "Name"):
             if name == general.get("POI"):
                 yield location, "the parameter of interest cannot be fixed"
-            elif name == f"staterror_{region}":
-                yield location, f"no parameter {name!r}: there are no bins"
+            elif name not in known:
+                yield location, unknown("parameter", name, known)
+            elif name in held:
+                yield location, f"{name!r} is fixed twice"
+            held.add(name)
 
 
 def _without_effect(document: dict[str, Any]) -> Found:

@@ -99,19 +99,24 @@ def draw_losses(
         ax.set_xlabel("Epoch")
     if jobs:
         axes[0].set_ylabel("Loss")
-        axes[0].legend(loc="upper right", frameon=False)
+        handles = axes[0].get_legend_handles_labels()[0]
+        figure.legend(
+            handles=handles, loc="outside upper right", ncols=3, frameon=False
+        )
 
 
 def _draw_loss(ax: Axes, records: Sequence[dict[str, Any]]) -> None:
     epoch = [record["epoch"] for record in records]
-    for key, colour, name in (
-        ("loss", "#94a4a2", "training"),
-        ("validation", "#3f90da", "validation"),
+    for key, style in (
+        ("loss", {"color": "#94a4a2", "lw": 0.7, "label": "training"}),
+        ("validation", {"color": "#3f90da", "label": "validation"}),
     ):
         losses = np.array([record[key] for record in records], float)
-        ax.plot(epoch, losses.mean(axis=1), color=colour, label=name)
-    for best in records[-1]["best_epoch"] if records else ():
-        ax.axvline(best, color="black", lw=0.6, ls="--", zorder=1)
+        ax.plot(epoch, losses.mean(axis=1), **style)
+    label = "best epoch of a member"
+    for best in dict.fromkeys(records[-1]["best_epoch"] if records else ()):
+        ax.axvline(best, color="black", lw=0.6, ls="--", zorder=1, label=label)
+        label = ""
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.xaxis.minorticks_off()
     # The first epochs would hide the others.
@@ -170,12 +175,16 @@ def _draw_calibration(panel: Any, one: Tested) -> None:
 
 def _draw_spread(ax: Axes, one: Tested) -> None:
     assert one.members is not None
-    plot.ensemble_spread(
+    drawn = plot.ensemble_spread(
         one.denominator.log_ratio,
         one.members.std(axis=1, ddof=1),
         n_members=one.members.shape[1],
         ax=ax,
     )
+    # In one row it would be wider than a panel of a third of the figure.
+    drawn.legend.remove()
+    handles = [drawn.member, drawn.band, drawn.mean]
+    ax.legend(handles=handles, loc="upper right", frameon=False)
 
 
 def _draw_feature(panel: Any, one: Tested, index: int, name: str) -> None:
