@@ -107,12 +107,12 @@ def draw_losses(
 
 def _draw_loss(ax: Axes, records: Sequence[dict[str, Any]]) -> None:
     epoch = [record["epoch"] for record in records]
-    for key, style in (
-        ("loss", {"color": "#94a4a2", "lw": 0.7, "label": "training"}),
-        ("validation", {"color": "#3f90da", "label": "validation"}),
+    for key, color, width, label in (
+        ("loss", "#94a4a2", 0.7, "training"),
+        ("validation", "#3f90da", None, "validation"),
     ):
         losses = np.array([record[key] for record in records], float)
-        ax.plot(epoch, losses.mean(axis=1), **style)
+        ax.plot(epoch, losses.mean(axis=1), color=color, lw=width, label=label)
     label = "best epoch of a member"
     for best in dict.fromkeys(records[-1]["best_epoch"] if records else ()):
         ax.axvline(best, color="black", lw=0.6, ls="--", zorder=1, label=label)
