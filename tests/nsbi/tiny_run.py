@@ -15,10 +15,14 @@ def document(**ratios):
     """The configuration of the interference problem with few events and epochs."""
     content = yaml.safe_load(CONFIG.read_text())
     content["Generator"]["EventsPerSample"] = 4000
+    # So many expected events that the likelihood is nearly parabolic.
+    for sample in content["Samples"]:
+        sample["Yield"] *= 50
+    content["Split"] = {"Train": 0.5, "Validation": 0.2, "Test": 0.3}
     content["Ratios"] = {
-        **content.get("Ratios", {}),
         "Hidden": [8],
         "Members": 2,
+        "FreshEvents": False,
         "Epochs": 20,
         "BatchSize": 100,
         "Optimizer": {"Type": "adam", "LearningRate": 0.01},
