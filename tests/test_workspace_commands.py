@@ -493,7 +493,8 @@ def test_what_is_no_workspace(folder, text, reason):
 
 def test_files_that_cannot_be_read(folder):
     (folder / "binary.json").write_bytes(bytes(range(256)))
-    for path in ("none.json", str(folder), "binary.json"):
+    (folder / "empty").mkdir()
+    for path in ("none.json", "empty", "binary.json"):
         assert_one_line(invoke("fit", path), 2, f"{path}: ")
     assert_one_line(invoke("fit", "workspace.json", "-p", "none.json"), 2, "none.json")
 

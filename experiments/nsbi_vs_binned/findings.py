@@ -78,7 +78,7 @@ def _of_ratios(rows, fixed, where) -> Iterator[Claim]:
 def _of_bins(rows, fixed, where) -> Iterator[Claim]:
     (optimal,) = _relative(rows, "parametrised, exact ratios", fixed=fixed)
     yield Claim(
-        claim=f"{where}: with exact ratios 32 bins of the moving observable lose nothing",
+        claim=f"{where}: with exact ratios 32 bins of a moving observable lose little",
         source=POODEMO,
         expected="length within 1 % of the exact likelihood's",
         measured=f"{optimal:+.2%}",
@@ -119,8 +119,8 @@ def _of_minima(rows) -> Iterator[Claim]:
         ends[method] = own[0]["measured"]
     parts = {name: len(one["segments_95"]) for name, one in ends.items()}
     yield Claim(
-        claim="interference: the moving observable excludes the second minimum at 95 %, "
-        "the fixed one does not",
+        claim="interference: a moving observable excludes the second minimum at 95 %, "
+        "a fixed one does not",
         source=POODEMO,
         expected="one segment against more",
         measured=f"{parts['parametrised']} against {parts['fixed observable']}",
@@ -137,7 +137,7 @@ def _of_information(lost) -> Iterator[Claim]:
     }
     for kind, rows in last.items():
         yield Claim(
-            claim=f"interference, α {kind}: with many bins of the ratio the moving test "
+            claim=f"interference, α {kind}: with many bins of the ratio a moving test "
             "becomes the unbinned one at every μ",
             source=POODEMO,
             expected=f"0.999 of t(μ) with {N_BINS[-1]} bins at μ = "

@@ -164,7 +164,7 @@ def least_loss_edges(
 
     Example:
         >>> least_loss_edges([0.0, 0.1, 0.2, 5.0], [9.0, 9.0, 9.0, 1.0], 2).tolist()
-        [-inf, 2.55, inf]
+        [-inf, 2.6, inf]
     """
     found, content = _distribution(value, weight)
     last = _panter_dite(found, content, n_bins)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -10,10 +11,13 @@ from jaxtyping import PyTree
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import FitResult
 from diffana.published import Published
-from diffana.stored import Measurement
 
 
-def check_value(workspace: Published | Measurement, name: str, value: float) -> None:
+if TYPE_CHECKING:
+    from diffana.stored import Measurement
+
+
+def check_value(workspace: "Published | Measurement", name: str, value: float) -> None:
     """Refuse a parameter that does not exist, or a value outside its bounds.
 
     Raises:
@@ -30,7 +34,7 @@ def check_value(workspace: Published | Measurement, name: str, value: float) -> 
         )
 
 
-def check_tested(workspace: Published | Measurement, poi_test: float) -> None:
+def check_tested(workspace: "Published | Measurement", poi_test: float) -> None:
     """Refuse a signal strength for which there is no upper-limit test.
 
     Raises:
@@ -46,7 +50,7 @@ def check_tested(workspace: Published | Measurement, poi_test: float) -> None:
 
 
 def check_free(
-    workspace: Published | Measurement, name: str, held: Mapping[str, object]
+    workspace: "Published | Measurement", name: str, held: Mapping[str, object]
 ) -> None:
     """Refuse a parameter that does not exist, or is held.
 
@@ -58,7 +62,7 @@ def check_free(
         raise SpecificationError(f"{workspace.origin}: parameter {name!r} is held")
 
 
-def position(workspace: Published | Measurement, name: str) -> int:
+def position(workspace: "Published | Measurement", name: str) -> int:
     """Position of the parameter `name`.
 
     Raises:

@@ -4,7 +4,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +14,11 @@ from pyhf.infer import hypotest as pyhf_hypotest, mle
 
 from diffana.errors import SpecificationError
 from diffana.published import Published
-from diffana.stored import Measurement
 from diffana.workflow import published
+
+
+if TYPE_CHECKING:
+    from diffana.stored import Measurement
 
 
 _Optimizer = Literal["scipy", "minuit"]
@@ -23,7 +26,7 @@ _T = TypeVar("_T")
 
 
 def crosscheck(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     *,
     poi_test: float = 1.0,
     bounded: bool = True,
@@ -51,7 +54,7 @@ def crosscheck(
         SpecificationError: as for `cls`.
         FitError: if one of our fits is not certified.
     """
-    if isinstance(workspace, Measurement):
+    if not isinstance(workspace, Published):
         raise SpecificationError(
             f"{workspace.origin}: pyhf has no unbinned likelihoods to compare with"
         )

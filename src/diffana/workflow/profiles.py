@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +12,12 @@ from diffana import infer
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import FitResult
 from diffana.published import Published
-from diffana.stored import Measurement
 from diffana.workflow.checks import check_numbers, check_result, check_value, position
 from diffana.workflow.published import by_name, entries
+
+
+if TYPE_CHECKING:
+    from diffana.stored import Measurement
 
 
 _REACH = 3.0
@@ -22,7 +25,7 @@ _N_POINTS = {1: 41, 2: 21}
 
 
 def ranking(
-    workspace: Published | Measurement, *, refit: bool = False
+    workspace: "Published | Measurement", *, refit: bool = False
 ) -> dict[str, Any]:
     """Parameters by their impact on the parameter of interest, the largest first.
 
@@ -61,7 +64,7 @@ def ranking(
 
 
 def scan(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     parameters: Sequence[str] = (),
     *,
     ranges: Sequence[tuple[float, float]] = (),
@@ -117,7 +120,7 @@ def scan(
 
 
 def _scan_of_squares(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     names: Sequence[str],
     *,
     ranges: Sequence[tuple[float, float]],
@@ -147,7 +150,7 @@ def _scan_of_squares(
 
 
 def _scanned(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     values: Mapping[str, Float[Array, " point"]],
     shown: Mapping[str, Float[Array, " point"]],
 ) -> dict[str, Any]:
@@ -177,7 +180,7 @@ def _scanned(
 
 
 def _picked(
-    workspace: Published | Measurement, names: Sequence[str], fit: FitResult
+    workspace: "Published | Measurement", names: Sequence[str], fit: FitResult
 ) -> Mapping[str, float]:
     squares = workspace.squares
     found = {}
@@ -188,7 +191,7 @@ def _picked(
 
 
 def _around_the_best_fit(
-    workspace: Published | Measurement, names: Sequence[str]
+    workspace: "Published | Measurement", names: Sequence[str]
 ) -> list[tuple[float, float]]:
     model, data = workspace.model, workspace.data
     found = infer.estimate(model, data, throw=False)

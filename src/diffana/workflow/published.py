@@ -8,7 +8,7 @@ on a fit without certificate: such a fit raises.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ from diffana import infer
 from diffana.errors import RESULTS, FitError, SpecificationError
 from diffana.fit import Jaxopt, Minuit, Optimistix, fit_with
 from diffana.published import Published
-from diffana.stored import Measurement
 from diffana.workflow.checks import (
     check_fits,
     check_free,
@@ -32,6 +31,10 @@ from diffana.workflow.farm import Farm
 from diffana.workflow.toys import on_farm
 
 
+if TYPE_CHECKING:
+    from diffana.stored import Measurement
+
+
 BANDS = ("-2σ", "-1σ", "median", "+1σ", "+2σ")
 """Names of the expected set."""
 
@@ -41,7 +44,7 @@ _OUTSIDE = {"minuit": Minuit, "jaxopt": Jaxopt, "optimistix": Optimistix}
 
 
 def fit(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     *,
     fixed: Mapping[str, float] | None = None,
     minos: Sequence[str] = (),
@@ -115,7 +118,7 @@ def _squared(document: Mapping[str, Any], parameter: str) -> dict[str, float]:
 
 
 def _interval(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     name: str,
     held: Mapping[str, ArrayLike],
     found: infer.Estimates,
@@ -134,7 +137,7 @@ def _interval(
 
 
 def cls(
-    workspace: Published | Measurement, *, poi_test: float = 1.0, bounded: bool = True
+    workspace: "Published | Measurement", *, poi_test: float = 1.0, bounded: bool = True
 ) -> dict[str, Any]:
     """CLs of one signal strength, observed and expected.
 
@@ -173,7 +176,7 @@ def cls(
 
 
 def toy_cls(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     *,
     poi_test: float,
     bounded: bool,
@@ -222,7 +225,7 @@ def toy_cls(
 
 
 def toy_significance(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     *,
     n_toys: int,
     seed: int,
@@ -256,13 +259,13 @@ def toy_significance(
 
 def _shared(
     crew: Farm | None,
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     on_chunk: Callable[[int], None],
 ) -> Callable[[Sequence[infer.ToyBlock]], Iterable[Float[np.ndarray, " toy"]]] | None:
     """What computes blocks of pseudo-experiments; None for this process."""
     if crew is None:
         return None
-    if isinstance(workspace, Measurement):
+    if not isinstance(workspace, Published):
         raise SpecificationError(
             f"{workspace.origin}: pseudo-experiments of an unbinned likelihood are "
             "made by one process: leave out --workers and --scheduler"
@@ -270,7 +273,7 @@ def _shared(
     return on_farm(crew, workspace, on_chunk)
 
 
-def _check_observed(workspace: Published | Measurement, poi_test: float) -> None:
+def _check_observed(workspace: "Published | Measurement", poi_test: float) -> None:
     """Refuse data whose fits cannot generate pseudo-experiments."""
     found = infer.profile(workspace.model, workspace.data, poi_test, throw=False)
     poi = workspace.poi
@@ -283,7 +286,7 @@ def _check_observed(workspace: Published | Measurement, poi_test: float) -> None
     )
 
 
-def significance(workspace: Published | Measurement) -> dict[str, Any]:
+def significance(workspace: "Published | Measurement") -> dict[str, Any]:
     """Discovery p-value and significance, observed and expected at strength 1.
 
     Raises:
@@ -314,7 +317,7 @@ def significance(workspace: Published | Measurement) -> dict[str, Any]:
 
 
 def limit(
-    workspace: Published | Measurement, *, level: float = 0.05, bounded: bool = True
+    workspace: "Published | Measurement", *, level: float = 0.05, bounded: bool = True
 ) -> dict[str, Any]:
     """Upper limits on the parameter of interest, observed and expected.
 
@@ -370,7 +373,7 @@ def limit(
 
 
 def brazil(
-    workspace: Published | Measurement,
+    workspace: "Published | Measurement",
     limits: Mapping[str, Any],
     *,
     bounded: bool = True,
@@ -399,7 +402,7 @@ def brazil(
 
 
 def _cls_or_nan(
-    workspace: Published | Measurement, poi_test: float, bounded: bool
+    workspace: "Published | Measurement", poi_test: float, bounded: bool
 ) -> dict[str, Any]:
     try:
         return cls(workspace, poi_test=poi_test, bounded=bounded)
