@@ -43,7 +43,13 @@ _DOCUMENT = {
             "Down": {"SamplePath": "NI_down"},
         }
     ],
-    "Ratios": {"Hidden": [6], "Members": 2, "Epochs": 2, "BatchSize": 200},
+    "Ratios": {
+        "Hidden": [6],
+        "Members": 2,
+        "Epochs": 2,
+        "BatchSize": 20,
+        "Optimizer": {"Type": "adam", "LearningRate": 0.02},
+    },
 }
 
 
@@ -90,7 +96,8 @@ class Files:
                 "Hidden": [6],
                 "Members": 1,
                 "Epochs": 2,
-                "BatchSize": 200,
+                "BatchSize": 10,
+                "Optimizer": {"Type": "adam", "LearningRate": 0.03},
                 "Calibration": None,
             },
         }

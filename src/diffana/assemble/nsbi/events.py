@@ -181,7 +181,7 @@ def fresh_pool(
 ) -> Pool:
     """New events from the generator, as many as it generates at first.
 
-    There are as many each time: events that the region rejects have weight 0.
+    There are as many rows each time: the last ones are filled up with weight 0.
 
     Args:
         config: the configuration, which has a generator.
@@ -201,9 +201,17 @@ def fresh_pool(
         }
     )
     events = _rescaled(_read(view), simulated)
-    n_rows = config.generator.n_events * len(_blocks(events, classes))
     rows, weight = _stacked(events, classes)
+    # As many as were selected at first, and ten standard deviations more.
+    sizes = np.array([len(one.weight) for one in _blocks(simulated.whole, classes)])
+    most = np.ceil(sizes + 10 * np.sqrt(sizes))
+    n_rows = int(np.minimum(most, config.generator.n_events).sum())
     missing = n_rows - len(rows)
+    if missing < 0:
+        raise DataError(
+            f"{len(rows)} of the new events are selected, but no more than {n_rows} "
+            "were expected; take more events"
+        )
     return Pool(
         np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]),
         np.pad(weight, ((0, missing), (0, 0))),

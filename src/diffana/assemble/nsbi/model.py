@@ -69,15 +69,17 @@ def likelihood(
         bank,
         config.region.name,
     )
-    constrained = dict.fromkeys(
+    acting = {
         one.parameter
         for sample in config.simulated
         for one in systematics(config, sample.name)
-    )
+    }
+    ordered = dict.fromkeys(one.parameter for one in config.systematics or ())
+    constrained = tuple(name for name in ordered if name in acting)
     return nsbi.Unbinned(
-        parameters=parameters(config, tuple(constrained)),
+        parameters=parameters(config, constrained),
         channels=(channel,),
-        constraints=nsbi.GaussianConstraints.unit(tuple(constrained)),
+        constraints=nsbi.GaussianConstraints.unit(constrained),
     )
 
 

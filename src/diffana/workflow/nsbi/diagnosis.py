@@ -70,7 +70,7 @@ def diagnose(
             for number, one in enumerate(tested(prepared, ratios), start=1):
                 judged += [
                     Judged(one.name, gate)
-                    for gate in _gates(one, config.diagnostics, _count(prepared))
+                    for gate in gates(one, config.diagnostics, _count(prepared))
                 ]
                 draw.ratio(prepared, one)
                 on_ratio(number, _count(prepared))
@@ -99,10 +99,10 @@ def _count(prepared: Prepared) -> int:
     return sum(len(job.classes) - 1 for job in prepared.plan.jobs)
 
 
-def _gates(one: Tested, section: DiagnosticsSection, n_tests: int) -> Iterator[Gate]:
+def gates(one: Tested, section: DiagnosticsSection, n_tests: int) -> Iterator[Gate]:
     """Every gate of a ratio, one of `n_tests`."""
     numerator, denominator = one.numerator, one.denominator
-    pull = _harder_pull(section.pull, n_tests)
+    pull = harder_pull(section.pull, n_tests)
     yield diagnostics.normalisation_gate(
         denominator.log_ratio, denominator.events.weight, threshold=pull
     )
@@ -136,7 +136,7 @@ def _gates(one: Tested, section: DiagnosticsSection, n_tests: int) -> Iterator[G
         )
 
 
-def _harder_pull(pull: float, n_tests: int) -> float:
+def harder_pull(pull: float, n_tests: int) -> float:
     """The pull that the largest of several exceeds as rarely as a single one `pull`."""
     normal = NormalDist()
     return -normal.inv_cdf(normal.cdf(-pull) / n_tests)
@@ -147,7 +147,7 @@ def _of_components(prepared: Prepared, model: nsbi.Unbinned) -> list[Judged]:
     section = prepared.config.diagnostics
     (channel,) = model.channels
     weight, logs = _bank(channel.bank)
-    pull = _harder_pull(section.pull, len(channel.components))
+    pull = harder_pull(section.pull, len(channel.components))
     judged = []
     for column, component in enumerate(channel.components):
         subject = f"component {component.name}"
@@ -173,11 +173,11 @@ def _bank(
 
 
 def _of_likelihood(prepared: Prepared, measurement: stored.Measurement) -> list[Judged]:
-    gates = (
-        _statistics(prepared, measurement.model),
-        _positive(measurement.model),
-    )
-    return [Judged("likelihood", gate) for gate in gates]
+    model = measurement.model
+    return [
+        Judged("likelihood", gate)
+        for gate in (_statistics(prepared, model), positive(model))
+    ]
 
 
 def _statistics(prepared: Prepared, model: nsbi.Unbinned) -> Gate:
@@ -197,7 +197,7 @@ def _statistics(prepared: Prepared, model: nsbi.Unbinned) -> Gate:
     )
 
 
-def _positive(model: nsbi.Unbinned) -> Gate:
+def positive(model: nsbi.Unbinned) -> Gate:
     """Whether the total intensity is positive wherever a fit may look."""
     parameters = model.parameters
     values = np.asarray(parameters.inits)[None]
