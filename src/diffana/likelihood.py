@@ -4,7 +4,7 @@
 """
 
 import abc
-from typing import Self
+from typing import NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -120,6 +120,20 @@ class Expansion(eqx.Module):
         return self.curvature + self.bend
 
 
+class Scoring(NamedTuple):
+    """What a step of Fisher's scoring needs, at one point.
+
+    Attributes:
+        value: twice_nll.
+        gradient: its first derivative.
+        curvature: a positive semi-definite matrix close to its second derivative.
+    """
+
+    value: Scalar
+    gradient: Float[Array, " par"]
+    curvature: Float[Array, "par par"]
+
+
 class AbstractLikelihood(eqx.Module):
     """A statistical model: parameters, -2 ln L, expected data.
 
@@ -150,19 +164,33 @@ class AbstractLikelihood(eqx.Module):
         """One pseudo-experiment drawn at `params`."""
 
     def samples(
-        self, params: Float[Array, " par"], n_toys: int, seed: int
+        self, params: Float[Array, "*toy par"], n_toys: int, seed: int
     ) -> PyTree[Array]:
         """Pseudo-experiments drawn at `params`, one per entry of the leading axis.
 
         Not to be called under `jit`: a model may draw on the host.
 
         Args:
-            params: parameters that generate the data.
+            params: parameters that generate the data, the same for all of them or one
+                row for each.
             n_toys: how many.
             seed: of the random numbers; equal seeds give equal data.
         """
         keys = jax.random.split(jax.random.key(seed), n_toys)
-        return jax.vmap(self.sample, in_axes=(None, 0))(params, keys)
+        each = jnp.broadcast_to(params, (n_toys, len(self.parameters)))
+        return jax.vmap(self.sample)(each, keys)
+
+    def twice_nll_table(
+        self, points: Float[Array, "point par"], data: PyTree[Array]
+    ) -> Float[Array, "toy point"]:
+        """-2 ln L of every data set at every point.
+
+        Args:
+            points: parameters.
+            data: data sets, one per entry of the leading axis.
+        """
+        at_points = jax.vmap(self.twice_nll, in_axes=(0, None))
+        return jax.vmap(at_points, in_axes=(None, 0))(points, data)
 
     def gradient(
         self, params: Float[Array, " par"], data: PyTree
@@ -181,6 +209,14 @@ class AbstractLikelihood(eqx.Module):
         self, params: Float[Array, " par"], data: PyTree
     ) -> Float[Array, "par par"]:
         """A positive semi-definite matrix close to `hessian`, cheaper or safer."""
+
+    def scoring(self, params: Float[Array, " par"], data: PyTree) -> Scoring:
+        """Value, gradient and curvature in one go."""
+        return Scoring(
+            self.twice_nll(params, data),
+            self.gradient(params, data),
+            self.curvature(params, data),
+        )
 
     def expansion(
         self,

@@ -10,6 +10,7 @@ from diffana.cli import (
     checking,
     comparison,
     landscape,
+    neyman,
     nsbi,
     published,
     report,
@@ -33,6 +34,7 @@ for command in (
     *sweep.COMMANDS,
     *landscape.COMMANDS,
     *nsbi.COMMANDS,
+    *neyman.COMMANDS,
     *published.COMMANDS,
 ):
     main.add_command(command)

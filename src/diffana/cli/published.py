@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Crew = Callable[[], contextlib.AbstractContextManager[Farm | None]]
 
 
-def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
+def on_workspace(command: Callable[..., None]) -> Callable[..., None]:
     """Arguments and options that all commands on workspaces share.
 
     The command receives a function that builds the workspace, and its `Report`.
@@ -30,7 +30,7 @@ def _on_workspace(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _with_few_fits(command: Callable[..., None]) -> Callable[..., None]:
-    """`_on_workspace` for a command whose fits take less time than compiling them."""
+    """`on_workspace` for a command whose fits take less time than compiling them."""
     return _with_workspace(command, few_fits=True)
 
 
@@ -304,7 +304,7 @@ def significance(
 
 
 @click.command()
-@_on_workspace
+@on_workspace
 @click.option(
     "--confidence-level",
     "--cl",
@@ -336,7 +336,7 @@ def limit(
 
 
 @click.command()
-@_on_workspace
+@on_workspace
 @click.option(
     "--refit", is_flag=True, help="Impacts from fits, not from the covariance."
 )
@@ -372,7 +372,7 @@ def ranking(
 
 
 @click.command()
-@_on_workspace
+@on_workspace
 @click.option(
     "--parameter",
     "parameters",
@@ -413,7 +413,7 @@ def scan(
 
 
 @click.command()
-@_on_workspace
+@on_workspace
 @_poi_test
 @_test_stat
 @click.option(

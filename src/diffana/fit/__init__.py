@@ -9,10 +9,12 @@ function theorem on the parameters that are neither held nor at a bound; the min
 value follows the envelope theorem. Both rules are exact to every order, in forward and
 reverse mode.
 
+`fit_many` makes the fits of many pseudo-experiments together, without derivatives.
 `fit_with` hands the search to a minimiser of another package, and certifies what it
 returns in the same way. The solvers import their packages when they run.
 """
 
+from diffana.fit.many import ManyFits as ManyFits, fit_many as fit_many
 from diffana.fit.outside import fit_with as fit_with
 from diffana.fit.result import (
     FitResult as FitResult,

@@ -6,9 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
-from diffana.likelihood import AbstractLikelihood, Expansion, Parameters
+from diffana.likelihood import AbstractLikelihood, Expansion, Parameters, Scoring
 
 from . import poisson
 from .constraints import Constraints, constraints
@@ -176,6 +177,43 @@ class HistFactory(AbstractLikelihood):
             bend=bend,
         )
 
+    def scoring(
+        self, params: Float[Array, " par"], data: Float[Array, " data"]
+    ) -> Scoring:
+        """Value, gradient and curvature in one go."""
+        found = self.expansion(params, data, exact=False)
+        return Scoring(found.value, found.gradient, found.curvature)
+
+    def twice_nll_table(
+        self, points: Float[Array, "point par"], data: Float[Array, "toy data"]
+    ) -> Float[Array, "toy point"]:
+        """-2 ln L of every data set at every point.
+
+        Poisson and Gaussian terms are products of a function of the data and one of the
+        parameters, so that most of the work is a product of two matrices. A count above
+        0 gives inf at a rate of 0 and nan at a negative one, as in `twice_nll`.
+        """
+        terms, layout = self.constraints, self.layout
+        expected = jax.vmap(self.expected_data)(points)
+        gaussian = layout.n_bins + layout.gaussian_aux
+        counted = jnp.concatenate(
+            [jnp.arange(layout.n_bins), layout.n_bins + layout.poisson_aux]
+        )
+        count, rate = data[:, counted], expected[:, counted]
+        log_rate = jnp.log(jnp.where(rate > 0, rate, 1.0))
+        constant = gammaln(count + 1).sum(1)
+        total = rate.sum(1)[None] - count @ log_rate.T + constant[:, None]
+        impossible = (count > 0).astype(float)
+        at_zero = impossible @ (rate == 0).T.astype(float) > 0
+        negative = impossible @ (rate < 0).T.astype(float) > 0
+        total = jnp.where(at_zero, jnp.inf, jnp.where(negative, jnp.nan, total))
+        # The distance from the first point, not from zero, keeps the digits.
+        pull = (data[:, gaussian] - expected[:1, gaussian]) / terms.sigma[None]
+        shift = (expected[:, gaussian] - expected[:1, gaussian]) / terms.sigma[None]
+        squares = (pull**2).sum(1)[:, None] + (shift**2).sum(1)[None]
+        widths = (2 * jnp.log(terms.sigma) + jnp.log(2 * jnp.pi)).sum()
+        return 2 * total + squares - 2 * pull @ shift.T + widths
+
     def sample(
         self, params: Float[Array, " par"], key: PRNGKeyArray
     ) -> Float[Array, " data"]:
@@ -203,7 +241,7 @@ class HistFactory(AbstractLikelihood):
         return jnp.concatenate([counts[: layout.n_bins], auxdata])
 
     def samples(
-        self, params: Float[Array, " par"], n_toys: int, seed: int
+        self, params: Float[Array, "*toy par"], n_toys: int, seed: int
     ) -> Float[Array, "toy data"]:
         """Pseudo-experiments drawn at `params`, one per row.
 
@@ -211,17 +249,21 @@ class HistFactory(AbstractLikelihood):
         processors than JAX's. NaN marks the bins whose expected yield is negative.
         """
         rng = np.random.default_rng(seed)
-        expected = np.asarray(self.expected_data(params))
+        shape = (n_toys, self.layout.n_bins + self.layout.n_aux)
+        if params.ndim == 1:
+            expected = np.asarray(self.expected_data(params))[None]
+        else:
+            expected = np.asarray(_expected_at_each(self, params))
         terms, layout = self.constraints, self.layout
         # Every datum is a count but for the Gaussian auxiliary measurements.
-        gaussian = layout.n_bins + np.asarray(layout.gaussian_aux)
+        gaussian = layout.n_bins + np.asarray(layout.gaussian_aux, int)
         rates = expected.copy()
-        rates[gaussian] = 0.0
+        rates[:, gaussian] = 0.0
         positive = np.where(rates >= 0, rates, 0.0)
-        drawn = rng.poisson(positive, (n_toys, expected.size)).astype(float)
-        drawn[:, ~(rates >= 0)] = np.nan
+        drawn = rng.poisson(positive, shape).astype(float)
+        drawn[np.broadcast_to(~(rates >= 0), shape)] = np.nan
         noise = rng.standard_normal((n_toys, gaussian.size))
-        drawn[:, gaussian] = expected[gaussian] + np.asarray(terms.sigma) * noise
+        drawn[:, gaussian] = expected[:, gaussian] + np.asarray(terms.sigma) * noise
         return jnp.asarray(drawn)
 
     def _split(
@@ -236,3 +278,10 @@ class HistFactory(AbstractLikelihood):
                 f"{self.layout.n_aux} auxiliary measurements"
             )
         return data[:n_bins], data[n_bins:]
+
+
+@eqx.filter_jit
+def _expected_at_each(
+    model: HistFactory, params: Float[Array, "toy par"]
+) -> Float[Array, "toy data"]:
+    return jax.vmap(model.expected_data)(params)

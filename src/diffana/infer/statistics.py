@@ -17,6 +17,48 @@ from diffana.likelihood import AbstractLikelihood
 
 
 @final
+class Minima(eqx.Module):
+    """What the test statistics of one tested value are computed from.
+
+    Attributes:
+        poi_test: tested value of the parameter of interest.
+        poi_hat: its best-fit value.
+        free: minimum of twice_nll.
+        conditional: minimum with the parameter of interest held at `poi_test`.
+        background: minimum with the parameter of interest held at zero.
+    """
+
+    poi_test: Float[Array, "..."]
+    poi_hat: Float[Array, "..."]
+    free: Float[Array, "..."]
+    conditional: Float[Array, "..."]
+    background: Float[Array, "..."]
+
+    @property
+    def tmu(self) -> Float[Array, "..."]:
+        """t_mu, equation 8."""
+        return self.conditional - self.free
+
+    @property
+    def q0(self) -> Float[Array, "..."]:
+        """q_0 for discovery, equation 12; meaningful for poi_test = 0."""
+        # The comparison is false for nan, so that a failed fit stays visible.
+        return jnp.where(self.poi_hat < 0, 0.0, self.background - self.free)
+
+    @property
+    def qmu(self) -> Float[Array, "..."]:
+        """q_mu for upper limits, equation 14."""
+        return jnp.where(self.poi_hat > self.poi_test, 0.0, self.tmu)
+
+    @property
+    def qmu_tilde(self) -> Float[Array, "..."]:
+        """q~_mu for upper limits on a non-negative parameter, equation 16."""
+        physical = jnp.where(self.poi_hat < 0, self.background, self.free)
+        above = self.conditional - physical
+        return jnp.where(self.poi_hat > self.poi_test, 0.0, above)
+
+
+@final
 class ProfileScan(eqx.Module):
     """The fits behind the test statistics of one tested value, on one data set.
 
@@ -37,32 +79,31 @@ class ProfileScan(eqx.Module):
     result: RESULTS
 
     @property
+    def minima(self) -> Minima:
+        """The minima of the fits, from which every statistic follows."""
+        fits = self.free, self.conditional, self.background
+        heights = (one.best_twice_nll for one in fits)
+        return Minima(self.poi_test, self.poi_hat, *heights)
+
+    @property
     def tmu(self) -> Scalar:
         """t_mu, equation 8."""
-        return self.conditional.best_twice_nll - self.free.best_twice_nll
+        return self.minima.tmu
 
     @property
     def q0(self) -> Scalar:
         """q_0 for discovery, equation 12; meaningful for poi_test = 0."""
-        drop = self.background.best_twice_nll - self.free.best_twice_nll
-        # The comparison is false for nan, so that a failed fit stays visible.
-        return jnp.where(self.poi_hat < 0, 0.0, drop)
+        return self.minima.q0
 
     @property
     def qmu(self) -> Scalar:
         """q_mu for upper limits, equation 14."""
-        return jnp.where(self.poi_hat > self.poi_test, 0.0, self.tmu)
+        return self.minima.qmu
 
     @property
     def qmu_tilde(self) -> Scalar:
         """q~_mu for upper limits on a non-negative parameter, equation 16."""
-        physical = jnp.where(
-            self.poi_hat < 0,
-            self.background.best_twice_nll,
-            self.free.best_twice_nll,
-        )
-        above = self.conditional.best_twice_nll - physical
-        return jnp.where(self.poi_hat > self.poi_test, 0.0, above)
+        return self.minima.qmu_tilde
 
 
 def profile(

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from diffana.errors import RESULTS, ToyError
-from diffana.fit import Minimiser, fit_together
+from diffana.errors import ToyError
+from diffana.fit import Minimiser, fit_many, fit_together
 from diffana.infer.asymptotics import BANDS
-from diffana.infer.statistics import ProfileScan, profile
+from diffana.infer.statistics import Minima, ProfileScan, profile
 from diffana.likelihood import AbstractLikelihood
 from diffana.numerics import normal_sf
 
@@ -28,6 +28,11 @@ TOLERATED_FAILURES = 0.01
 
 
 _BLOCK = 1000
+# Fits that others do not wait for. XLA's pool of threads can come to a standstill in
+# the linear algebra of a thousand of them.
+_BY_THEMSELVES = 16
+# Difference of twice_nll that rounding and the distance to the minimum cannot explain.
+_MISSED = 1e-5
 
 
 @final
@@ -136,8 +141,9 @@ def toy_hypotest(
             than q_mu.
         chunk: pseudo-experiments fitted in one compiled call, at most 1000; memory
             grows with it.
-        minimiser: settings of the fits to pseudo-experiments; by default each starts
-            only at the nominal parameters and where the other fits ended.
+        minimiser: settings of those fits to pseudo-experiments that do not succeed when
+            all are made together; by default each starts only at the nominal
+            parameters and where the other fits ended.
         on_chunk: called with the number of pseudo-experiments done.
         evaluate: computes the pseudo-experiments elsewhere; the three arguments before
             are of no use then.
@@ -226,33 +232,52 @@ def toy_statistics(
 
     Arguments are those of `toy_hypotest`.
     """
-    # A single hard fit would make all others of its chunk wait.
-    usual = Minimiser(n_directions=0, last_steps=0)
-    settings = usual if minimiser is None else minimiser
     lower = likelihood.parameters.lower[likelihood.parameters.poi_index]
     # q~_mu needs a fit without signal only where the best fit can be negative.
     negative = block.statistic == "qmu_tilde" and bool(lower < 0)
     chunk = min(chunk, _BLOCK)
-    toys = likelihood.samples(jnp.asarray(block.params), block.n_toys, block.seed)
+    start = jnp.asarray(block.params)
+    toys = likelihood.samples(start, block.n_toys, block.seed)
+    poi_test = jnp.asarray(block.poi_test)
     values = []
-    for start in range(0, block.n_toys, chunk):
-        rows = jax.tree.map(lambda leaf, at=start: leaf[at : at + chunk], toys)
-        missing = chunk - min(chunk, block.n_toys - start)
+    for first in range(0, block.n_toys, chunk):
+        rows = jax.tree.map(lambda leaf, at=first: leaf[at : at + chunk], toys)
+        n_rows = min(chunk, block.n_toys - first)
         # The last chunk is filled up: another shape would be compiled anew.
-        padded = jax.tree.map(
-            lambda leaf, n=missing: jnp.concatenate([leaf, leaf[:1].repeat(n, 0)]), rows
-        )
-        found = _statistics(
+        found = _together(
             likelihood,
-            padded,
-            jnp.asarray(block.poi_test),
-            settings,
+            _filled(rows, chunk),
+            start,
+            poi_test,
             block.statistic,
             negative,
         )
-        values.append(np.asarray(found)[: chunk - missing])
-        on_chunk(min(start + chunk, block.n_toys))
+        found = np.array(found)[:n_rows]
+        again = np.flatnonzero(np.isnan(found))
+        for at in range(0, again.size, _BY_THEMSELVES):
+            some = again[at : at + _BY_THEMSELVES]
+            few = jax.tree.map(lambda leaf, some=some: leaf[some], rows)
+            one_by_one = _one_by_one(
+                likelihood,
+                _filled(few, _BY_THEMSELVES),
+                poi_test,
+                # A single hard fit would make all others of its group wait.
+                minimiser or Minimiser(n_directions=0, last_steps=0),
+                block.statistic,
+                negative,
+            )
+            found[some] = np.asarray(one_by_one)[: some.size]
+        values.append(found)
+        on_chunk(min(first + chunk, block.n_toys))
     return np.concatenate(values)
+
+
+def _filled(toys: PyTree[Array], n_toys: int) -> PyTree[Array]:
+    """Toys, and repetitions of the first one up to a number of them."""
+    missing = n_toys - jax.tree.leaves(toys)[0].shape[0]
+    return jax.tree.map(
+        lambda leaf: jnp.concatenate([leaf, leaf[:1].repeat(missing, 0)]), toys
+    )
 
 
 class _Here(NamedTuple):
@@ -292,13 +317,16 @@ def _blocks(
             poi_test=float(poi_test),
             statistic=statistic,
             n_toys=min(_BLOCK, n_toys - start),
-            # JAX takes seeds of 63 bits.
-            seed=int(
-                np.random.SeedSequence([*seed, i]).generate_state(1, np.uint64)[0] >> 1
-            ),
+            seed=block_seed(*seed, i),
         )
         for i, start in enumerate(range(0, n_toys, _BLOCK))
     ]
+
+
+def block_seed(*entropy: int) -> int:
+    """Seed of toys that are drawn together, from the user's seed and what they are."""
+    # JAX takes seeds of 63 bits.
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _certified(values: Float[np.ndarray, " toy"]) -> Float[np.ndarray, " toy"]:
@@ -317,7 +345,47 @@ def _certified(values: Float[np.ndarray, " toy"]) -> Float[np.ndarray, " toy"]:
 
 
 @eqx.filter_jit
-def _statistics(
+def _together(
+    likelihood: AbstractLikelihood,
+    toys: PyTree[Array],
+    start: Float[Array, " par"],
+    poi_test: Scalar,
+    statistic: Statistic,
+    negative: bool,
+) -> Float[Array, " toy"]:
+    """The statistic from fits made together; nan where they need more care."""
+    settled = likelihood.settled()
+    index = settled.parameters.poi_index
+    n_toys = jax.tree.leaves(toys)[0].shape[0]
+    starts = jnp.broadcast_to(start, (n_toys, start.shape[0]))
+    free = fit_many(settled, toys, starts, along=index)
+
+    def held(value: Scalar) -> Float[Array, " toy"]:
+        ahead = (value - free.params[:, index])[:, None] * free.tangent
+        parameters = settled.parameters
+        begin = free.params + ahead
+        begin = jnp.clip(begin, parameters.lower[None], parameters.upper[None])
+        begin = begin.at[:, index].set(value)
+        fits = fit_many(settled, toys, begin, along=index, is_held=True)
+        return fits.twice_nll
+
+    conditional = held(poi_test)
+    background = held(jnp.zeros(())) if negative else conditional
+    # A conditional fit below the free one has seen another minimum.
+    missed = jnp.minimum(conditional, background) < free.twice_nll - _MISSED
+    found = Minima(
+        poi_test=poi_test,
+        poi_hat=free.params[:, index],
+        free=jnp.where(missed, jnp.nan, free.twice_nll),
+        conditional=conditional,
+        background=background,
+    )
+    is_known = free.is_certified & ~missed
+    return jnp.where(is_known, _statistic_of(found, statistic), jnp.nan)
+
+
+@eqx.filter_jit
+def _one_by_one(
     likelihood: AbstractLikelihood,
     toys: PyTree[Array],
     poi_test: Scalar,
@@ -325,6 +393,7 @@ def _statistics(
     statistic: Statistic,
     negative: bool,
 ) -> Float[Array, " toy"]:
+    """The statistic from fits that start again from one another's ends."""
     settled = likelihood.settled()
     parameters = settled.parameters
     poi, index = parameters.names[parameters.poi_index], parameters.poi_index
@@ -332,23 +401,18 @@ def _statistics(
 
     def one(toy: PyTree) -> Scalar:
         fits = fit_together(settled, toy, held, minimiser=minimiser, throw=False)
-        free, conditional, background = (
-            jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in (0, 1, -1)
-        )
-        found = ProfileScan(
-            poi_test=poi_test,
-            poi_hat=free.bestfit[index],
-            free=free,
-            conditional=conditional,
-            background=background,
-            result=RESULTS.successful,
+        heights = fits.best_twice_nll
+        found = Minima(
+            poi_test, fits.bestfit[0, index], heights[0], heights[1], heights[-1]
         )
         return _statistic_of(found, statistic)
 
     return jax.vmap(one)(toys)
 
 
-def _statistic_of(found: ProfileScan, statistic: Statistic) -> Scalar:
+def _statistic_of(
+    found: Minima | ProfileScan, statistic: Statistic
+) -> Float[Array, "..."]:
     # Minima that are equal up to rounding must not rank below a statistic of 0.
     return jnp.maximum(getattr(found, statistic), 0.0)
 

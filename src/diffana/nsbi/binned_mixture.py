@@ -168,13 +168,14 @@ class BinnedMixture(AbstractLikelihood):
         )
 
     def samples(
-        self, params: Float[Array, " par"], n_toys: int, seed: int
+        self, params: Float[Array, "*toy par"], n_toys: int, seed: int
     ) -> BinnedData:
         """Pseudo-experiments, drawn by NumPy, one per entry of the leading axes."""
         rng = np.random.default_rng(seed)
-        expected = eqx.filter_jit(BinnedMixture.expected_data)(self, params)
+        expected = _expected_at_each(self, jnp.atleast_2d(params))
         rates = np.asarray(expected.counts)
-        drawn = rng.poisson(np.where(rates >= 0, rates, 0.0), (n_toys, rates.size))
+        shape = (n_toys, rates.shape[1])
+        drawn = rng.poisson(np.where(rates >= 0, rates, 0.0), shape)
         width = np.asarray(self.constraints.width)
         noise = rng.standard_normal((n_toys, width.size))
         return BinnedData(
@@ -225,3 +226,10 @@ class BinnedMixture(AbstractLikelihood):
             nothing.at[at].add(2 * pull / width),
             nothing.at[at].add(2 / width**2),
         )
+
+
+@eqx.filter_jit
+def _expected_at_each(
+    model: BinnedMixture, params: Float[Array, "toy par"]
+) -> BinnedData:
+    return jax.vmap(model.expected_data)(params)

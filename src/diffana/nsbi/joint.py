@@ -160,11 +160,13 @@ class Joint(AbstractLikelihood):
             for part, at, key in zip(self.parts, self._positions(), keys, strict=True)
         )
 
-    def samples(self, params: Float[Array, " par"], n_toys: int, seed: int) -> PyTree:
+    def samples(
+        self, params: Float[Array, "*toy par"], n_toys: int, seed: int
+    ) -> PyTree:
         """Pseudo-experiments of every part, with seeds that follow from `seed`."""
         seeds = np.random.SeedSequence(seed).generate_state(len(self.parts))
         return tuple(
-            part.samples(params[at], n_toys, int(own))
+            part.samples(params[..., at], n_toys, int(own))
             for part, at, own in zip(self.parts, self._positions(), seeds, strict=True)
         )
 

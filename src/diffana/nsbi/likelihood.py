@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
 from diffana.errors import DataError
-from diffana.likelihood import AbstractLikelihood, Expansion, Parameters
+from diffana.likelihood import AbstractLikelihood, Expansion, Parameters, Scoring
 from diffana.nsbi.channel import Channel, LogIntensity
 from diffana.nsbi.morphs import PolyExp, lifts
 from diffana.nsbi.norms import Jet
@@ -137,6 +137,11 @@ class Unbinned(AbstractLikelihood):
         """
         return self._terms(params, data, order=1).curvature
 
+    def scoring(self, params: Float[Array, " par"], data: UnbinnedData) -> Scoring:
+        """Value, gradient and curvature in one pass over the events."""
+        found = self._terms(params, data, order=1)
+        return Scoring(found.value, found.gradient, found.curvature)
+
     def expansion(
         self,
         params: Float[Array, " par"],
@@ -196,15 +201,16 @@ class Unbinned(AbstractLikelihood):
         return UnbinnedData(rows, expected.auxdata + self.constraints.width * noise)
 
     def samples(
-        self, params: Float[Array, " par"], n_toys: int, seed: int
+        self, params: Float[Array, "*toy par"], n_toys: int, seed: int
     ) -> UnbinnedData:
         """Pseudo-experiments, drawn by NumPy, one per entry of the leading axes."""
         rng = np.random.default_rng(seed)
-        expected = eqx.filter_jit(Unbinned.expected_data)(self, params)
+        expected = _expected_at_each(self, jnp.atleast_2d(params))
         rows = []
         for one in expected.rows:
             mean = np.asarray(one.weight)
-            drawn = rng.poisson(np.where(mean >= 0, mean, 0.0), (n_toys, *mean.shape))
+            positive = np.where(mean >= 0, mean, 0.0)
+            drawn = rng.poisson(positive, (n_toys, *mean.shape[1:]))
             rows.append(Rows(jnp.where(mean >= 0, drawn, jnp.nan), None))
         noise = rng.standard_normal((n_toys, len(self.constraints.parameters)))
         aux = np.asarray(expected.auxdata) + np.asarray(self.constraints.width) * noise
@@ -335,6 +341,13 @@ def _check_polynomials(channel: Channel, rows: Rows, where: str) -> None:
                     f"between {morph.parameters[nuisance]} = -1 and 1; `lifts` tells "
                     "what keeps it positive"
                 )
+
+
+@eqx.filter_jit
+def _expected_at_each(
+    model: Unbinned, params: Float[Array, "toy par"]
+) -> UnbinnedData:
+    return jax.lax.map(model.expected_data, params)
 
 
 def _terms_of(channel: Channel, rows: Rows) -> AbstractTerms:

@@ -3,7 +3,8 @@
 import functools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -32,25 +33,43 @@ def on_farm(
     text = zlib.compress(json.dumps(workspace.specification).encode())
 
     def evaluate(blocks: Sequence[infer.ToyBlock]) -> list[Float[np.ndarray, " toy"]]:
-        tasks = [
-            farm.Task(str(i), (text, workspace.measurement, tuple(block)))
-            for i, block in enumerate(blocks)
-        ]
-        found: dict[str, Float[np.ndarray, " toy"]] = {}
+        found: dict[int, Float[np.ndarray, " toy"]] = {}
         n_done = 0
-        for attempt in farm.attempts(crew, statistics, tasks):
-            if attempt.failure is None:
-                found[attempt.task.name] = attempt.result
-                n_done += attempt.result.size
-                on_block(n_done)
-            elif attempt.is_last:
-                raise ToyError(
-                    "pseudo-experiments cannot be computed: a process failed twice: "
-                    f"{attempt.failure.reason}"
-                )
-        return [found[task.name] for task in tasks]
+        tasks = {
+            i: (text, workspace.measurement, tuple(block))
+            for i, block in enumerate(blocks)
+        }
+        for i, part in spread(crew, statistics, tasks):
+            found[i] = part
+            n_done += part.size
+            on_block(n_done)
+        return [found[i] for i in tasks]
 
     return evaluate
+
+
+def spread(
+    crew: farm.Farm, function: Callable[..., Any], tasks: Mapping[int, tuple]
+) -> Iterator[tuple[int, Any]]:
+    """Results of tasks with pseudo-experiments, in the order in which they end.
+
+    Args:
+        crew: the processes.
+        function: what each does; importable by its name.
+        tasks: arguments of each task, by its number.
+
+    Raises:
+        ToyError: if a task fails twice.
+    """
+    named = [farm.Task(str(i), arguments) for i, arguments in tasks.items()]
+    for attempt in farm.attempts(crew, function, named):
+        if attempt.failure is None:
+            yield int(attempt.task.name), attempt.result
+        elif attempt.is_last:
+            raise ToyError(
+                "pseudo-experiments cannot be computed: a process failed twice: "
+                f"{attempt.failure.reason}"
+            )
 
 
 def statistics(

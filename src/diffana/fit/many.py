@@ -1,0 +1,198 @@
+"""Fits of one likelihood to many data sets at once.
+
+A fit by itself starts from several points and is certified with the exact Hessian. That
+is too dear for the thousands of pseudo-experiments of a Neyman construction, whose fits
+are all alike and start next to their minimum. Here all of them take the steps of
+Fisher's scoring together, until the last one has arrived.
+"""
+
+from typing import NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+
+from diffana.fit.elimination import solve_many
+from diffana.likelihood import AbstractLikelihood
+
+
+CERTIFIED_EDM = 1e-4
+"""Largest estimated distance to the minimum, in units of twice_nll, before it is
+subtracted. What remains after that is far below the Monte Carlo error of a quantile."""
+
+# A fit that is damped as much as this cannot get anywhere.
+_HOPELESS = 1e9
+
+
+@final
+class ManyFits(eqx.Module):
+    """Minima of twice_nll, one per data set.
+
+    Attributes:
+        params: parameters at the minimum.
+        twice_nll: -2 ln L there; nan without certificate.
+        tangent: how all parameters move along the profile with the chosen one.
+        stiffness: second derivative of the profile of twice_nll in the chosen one, also
+            where a bound of it stops the fit; nan where there is none.
+        log_det: logarithm of the determinant of the curvature of all free parameters
+            but the chosen one; those that a bound stops are not free.
+        is_certified: whether the estimated distance to the minimum is small, all
+            numbers are finite, and the curvature is positive definite.
+    """
+
+    params: Float[Array, "toy par"]
+    twice_nll: Float[Array, " toy"]
+    tangent: Float[Array, "toy par"]
+    log_det: Float[Array, " toy"]
+    stiffness: Float[Array, " toy"]
+    is_certified: Bool[Array, " toy"]
+
+
+class _State(NamedTuple):
+    """Where all fits are, and what they do next."""
+
+    params: Float[Array, "toy par"]
+    value: Float[Array, " toy"]
+    slope: Float[Array, "toy par"]
+    curvature: Float[Array, "toy par par"]
+    step: Float[Array, "toy par"]
+    response: Float[Array, "toy par"]
+    surplus: Float[Array, " toy"]
+    log_det: Float[Array, " toy"]
+    edm: Float[Array, " toy"]
+    damping: Float[Array, " toy"]
+    n_steps: Int[Array, ""]
+
+
+def fit_many(
+    likelihood: AbstractLikelihood,
+    data: PyTree[Array],
+    starts: Float[Array, "toy par"],
+    *,
+    along: int,
+    is_held: bool = False,
+    limits: tuple[ArrayLike, ArrayLike] | None = None,
+    max_steps: int = 50,
+) -> ManyFits:
+    """Minimise twice_nll for many data sets.
+
+    To be called under `jit`. Failures are data.
+
+    Args:
+        likelihood: a statistical model.
+        data: data sets, one per entry of the leading axis.
+        starts: where each fit begins.
+        along: position of the parameter along which a profile is wanted.
+        is_held: whether that parameter keeps its value at the start.
+        limits: bounds of that parameter, in place of its own ones.
+        max_steps: largest number of evaluations of the likelihood per data set.
+
+    Example:
+        >>> starts = jnp.tile(model.parameters.inits, (len(toys), 1))
+        >>> eqx.filter_jit(fit_many)(model, toys, starts, along=0).twice_nll
+    """
+    parameters = likelihood.parameters
+    n_toys, n_par = starts.shape
+    held = parameters.fixed | (jnp.arange(n_par) == along) & is_held
+    lower, upper = parameters.lower, parameters.upper
+    if limits is not None:
+        lower, upper = lower.at[along].set(limits[0]), upper.at[along].set(limits[1])
+    lower, upper = lower[None], upper[None]
+    unit = jnp.zeros(n_par).at[along].set(1.0)
+    evaluate = jax.vmap(likelihood.scoring)
+
+    def admit(params: Float[Array, "toy par"]) -> Float[Array, "toy par"]:
+        return jnp.where(held[None], starts, jnp.clip(params, lower, upper))
+
+    def unfinished(state: _State) -> Bool[Array, ""]:
+        arrived = (state.edm <= CERTIFIED_EDM) | (state.damping > _HOPELESS)
+        return ~jnp.all(arrived) & (state.n_steps < max_steps)
+
+    def advance(state: _State) -> _State:
+        params = admit(state.params + state.step)
+        trial = evaluate(params, data)
+        finite = jnp.isfinite(trial.value) & jnp.all(jnp.isfinite(trial.gradient), 1)
+        rounding = 1e-12 * (1 + jnp.abs(trial.value))
+        accept = finite & (trial.value <= state.value + rounding)
+        params = jnp.where(accept[:, None], params, state.params)
+        value = jnp.where(accept, trial.value, state.value)
+        slope = jnp.where(accept[:, None], trial.gradient, state.slope)
+        curvature = jnp.where(accept[:, None, None], trial.curvature, state.curvature)
+        relaxed = jnp.where(state.damping > 0.5, 0.1, 0.0)
+        # Where the last matrix was singular there was no step, and nothing to learn.
+        relaxed = jnp.where(jnp.isinf(state.edm), state.damping, relaxed)
+        stiffer = jnp.maximum(8 * state.damping, 0.1)
+        damping = jnp.where(accept, relaxed, stiffer)
+
+        pushed = (params <= lower) & (slope > 0) | (params >= upper) & (slope < 0)
+        free = ~held[None] & ~pushed
+        # A bound that stops the fit does not end the profile: what it does beyond is
+        # wanted, too.
+        stopped = pushed[:, along] & ~held[along]
+        moving = free | (jnp.arange(n_par) == along)[None] & stopped[:, None]
+        both = moving[:, :, None] & moving[:, None, :]
+        diagonal = jnp.diagonal(curvature, axis1=1, axis2=2)
+        # Without events a rate has a slope, but no curvature.
+        scale = jnp.where(diagonal > 0, diagonal, 1.0)
+        extra = damping[:, None] * scale + jnp.where(diagonal > 0, 0.0, 1.0)
+        extra = extra.at[:, along].add(jnp.where(stopped, scale[:, along], 0.0))
+        extra = jnp.where(moving, extra, 1.0)
+        matrix = jnp.where(both, curvature, 0.0)
+        matrix = matrix + extra[:, :, None] * jnp.eye(n_par)[None]
+        right = jnp.stack(
+            [jnp.where(free, slope, 0.0), jnp.where(moving, unit[None], 0.0)], 2
+        )
+        solved = solve_many(matrix, right)
+        newton, response = solved.x[:, :, 0], solved.x[:, :, 1]
+        # The step that leaves the stopped parameter where it is.
+        ratio = newton[:, along] / jnp.where(stopped, response[:, along], 1.0)
+        newton = newton - jnp.where(stopped, ratio, 0.0)[:, None] * response
+        usable = solved.is_definite & jnp.all(jnp.isfinite(newton), axis=1)
+        edm = jnp.where(usable, 0.5 * (right[:, :, 0] * newton).sum(1), jnp.inf)
+        return _State(
+            params=params,
+            value=value,
+            slope=slope,
+            curvature=curvature,
+            step=jnp.where(usable[:, None], -newton, 0.0),
+            response=response,
+            surplus=jnp.where(moving, extra, 0.0)[:, along],
+            log_det=solved.log_det,
+            # With damping the distance is too small an estimate to stop at.
+            edm=jnp.where(damping > 0, jnp.maximum(edm, 2 * CERTIFIED_EDM), edm),
+            damping=jnp.where(usable, damping, jnp.maximum(8 * damping, 0.1)),
+            n_steps=state.n_steps + 1,
+        )
+
+    nothing = jnp.zeros((n_toys, n_par))
+    state = _State(
+        params=admit(starts),
+        value=jnp.full(n_toys, jnp.inf),
+        slope=nothing,
+        curvature=jnp.zeros((n_toys, n_par, n_par)),
+        step=nothing,
+        response=nothing,
+        surplus=jnp.zeros(n_toys),
+        log_det=jnp.zeros(n_toys),
+        edm=jnp.full(n_toys, jnp.inf),
+        damping=jnp.zeros(n_toys),
+        n_steps=jnp.zeros((), int),
+    )
+    state = jax.lax.while_loop(unfinished, advance, state)
+    ok = jnp.isfinite(state.value) & (state.edm <= CERTIFIED_EDM)
+    moves = ok & (jnp.abs(state.response[:, along]) > 0)
+    # The inverse of the curvature tells what the profile does: its column is the
+    # direction, its diagonal the inverse of the stiffness and a ratio of determinants.
+    variance = jnp.where(moves, state.response[:, along], 1.0)
+    stiffness = 1 / variance - state.surplus
+    # What is left of a difference of equal numbers is rounding.
+    has_stiffness = moves & (stiffness > 1e-9 / variance)
+    return ManyFits(
+        params=admit(state.params + jnp.where(ok[:, None], state.step, 0.0)),
+        twice_nll=jnp.where(ok, state.value - state.edm, jnp.nan),
+        tangent=jnp.where(moves[:, None], state.response / variance[:, None], nothing),
+        stiffness=jnp.where(has_stiffness, stiffness, jnp.nan),
+        log_det=state.log_det + jnp.log(jnp.where(variance > 0, variance, 1.0)),
+        is_certified=ok,
+    )
