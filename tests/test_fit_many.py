@@ -64,7 +64,12 @@ def fitted(model, toys, starts, limits=None, *, is_held=False, max_steps=50):
     limits = tuple(jnp.asarray(limit) for limit in limits)
     rows = jnp.arange(N_TOYS) % n_toys
     found = compiled(
-        model, toys[rows], starts[rows], limits, jnp.asarray(is_held), max_steps
+        model,
+        toys[rows],
+        starts[rows],
+        limits,
+        jnp.asarray(is_held),
+        jnp.asarray(max_steps),
     )
     return jax.tree.map(lambda leaf: leaf[:n_toys], found)
 
@@ -177,7 +182,7 @@ def test_stiffness_at_a_bound_is_that_of_the_profile_next_to_it(bounded, toys):
 def test_stiffness_and_tangent_are_derivatives_of_the_profile(model):
     """On Asimov data, where the curvature is the Hessian."""
     truth = model.parameters.inits.at[model.parameters.poi_index].set(0.8)
-    data = model.expected_data(truth)[None]
+    data = eqx.filter_jit(lambda m, p: m.expected_data(p))(model, truth)[None]
     found = fitted(model, data, truth[None])
     step = 0.02
     rows = jnp.tile(data, (3, 1))

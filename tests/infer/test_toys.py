@@ -5,9 +5,8 @@ import pytest
 from scipy import stats
 
 from diffana.errors import ToyError
-from diffana.fit import Minimiser
 from diffana.histfactory import from_workspace
-from diffana.infer import toy_discovery, toy_hypotest, toy_statistics
+from diffana.infer import ToyBlock, toy_discovery, toy_hypotest, toy_statistics
 
 
 SIGNAL, BACKGROUND = 8.0, 12.0
@@ -109,6 +108,18 @@ def test_blocks_can_be_computed_elsewhere_and_in_any_order(counting):
 
 
 def test_uncertified_pseudo_experiments_are_refused(counting):
-    lazy = Minimiser(max_steps=1, last_steps=0)
-    with pytest.raises(ToyError, match=r"\d+ of 500 pseudo-experiments"):
-        toy_hypotest(*counting(13.0), n_toys=500, chunk=500, minimiser=lazy)
+    def one_in_fifty(blocks):
+        for block in blocks:
+            values = np.ones(block.n_toys)
+            values[::50] = np.nan
+            yield values
+
+    with pytest.raises(ToyError, match="10 of 500 pseudo-experiments"):
+        toy_hypotest(*counting(13.0), n_toys=500, evaluate=one_in_fifty)
+
+
+def test_impossible_pseudo_experiments_are_not_numbers(counting):
+    model, _ = counting(13.0)
+    # 8 mu + 12 < 0: no counts can be drawn.
+    block = ToyBlock((-2.0,), 1.0, "qmu_tilde", 5, seed=1)
+    assert np.isnan(toy_statistics(model, block)).all()

@@ -14,8 +14,9 @@ from diffana.neyman.focus_objective import (
     UpperLimit,
     WorstRegret,
 )
-from diffana.neyman.learned import ToyTable, learn_focus, mixture_weight, soft_sets
+from diffana.neyman.learned import learn_focus, soft_sets
 from diffana.neyman.smoothed_quantile import smoothed_quantile
+from diffana.neyman.toy_table import ToyTable, mixture_weight
 from neyman import exact_gaussian as exact
 
 
@@ -30,11 +31,6 @@ def quadrature(step=0.06, every=1):
     middle = 0.5 * (edges[1:] + edges[:-1])
     log_likelihood = exact.log_likelihood(middle)
     return ToyTable.shared(exact.MU, points, log_likelihood, probability)
-
-
-def uniform():
-    weight = exact.trapezoid(exact.MU)
-    return np.log(weight / weight.sum())
 
 
 def at(value):
@@ -128,7 +124,7 @@ def test_gradient_is_that_of_sharp_sets(level):
     start = exact.insured(exact.half_normal(1.0), 0.3)
     rng = np.random.default_rng(2)
     # Smooth directions: the focus is seen through a resolution of 1.
-    directions = [np.cos(k * exact.MU * np.pi / 10 + rng.uniform()) for k in (1, 2, 3)]
+    directions = [np.cos(k * exact.MU * np.pi / 10 + rng.uniform()) for k in (1, 2)]
 
     def sharp(logit):
         log_weight = logit - special.logsumexp(logit)
@@ -163,7 +159,6 @@ def test_the_average_length_returns_its_own_weight():
             "best": best,
             "learned": learned.log_weight,
             "narrow": exact.half_normal(1.0),
-            "start": uniform(),
         }.items()
     }
     excess = {name: value / average["best"] - 1 for name, value in average.items()}
@@ -171,7 +166,6 @@ def test_the_average_length_returns_its_own_weight():
     # good to 1e-4, so that nothing may be lower by more.
     assert -1e-4 < excess["learned"] < 1e-3
     assert excess["narrow"] > 0.02
-    assert excess["start"] > 0.02
     # Weights are seen through a resolution of 1, as sums over a wider range.
     gap = np.cumsum(np.exp(learned.log_weight)) - np.cumsum(np.exp(best))
     assert np.abs(gap).max() < 0.15
@@ -192,7 +186,7 @@ def test_the_upper_limit_at_zero_is_that_of_the_one_sided_test(level):
         UpperLimit(at(0.0)[::2]),
         level,
         nodes=EVERY[::5],
-        n_steps=150,
+        n_steps=100,
         learning_rate=0.3,
     )
     # At mu = 0 itself the statistic of the best focus is constant: midpoints avoid it.
@@ -305,23 +299,33 @@ def test_a_focus_learned_on_own_toys_holds_on_fresh_ones(batch):
     assert weight @ length < 0.99 * (weight @ start)
 
 
+# Brackets of the best largest ratio on mu in [0, 8] for any sets, from multiplicative
+# weights on randomised tests.
 @pytest.mark.slow
-@pytest.mark.parametrize("level", exact.LEVELS)
-def test_the_smallest_largest_regret_is_reached(level):
-    # Brackets of the best largest ratio on mu in [0, 8] for any sets, from
-    # multiplicative weights on randomised tests: no focus can be below.
-    low, high = {0.6827: (0.9722, 0.9733), 0.9545: (0.9935, 0.9944)}[level]
+@pytest.mark.parametrize(
+    ("level", "bracket", "temperatures", "softness"),
+    [
+        (0.6827, (0.9722, 0.9733), (0.5, 0.03), 0.005),
+        (0.9545, (0.9935, 0.9944), (1.0, 0.1), 0.003),
+    ],
+)
+def test_the_smallest_largest_regret_is_reached(level, bracket, temperatures, softness):
     level = exact.LEVELS[level]
     reference = exact.expected_length(exact.likelihood_ratio(exact.MU), level, exact.MU)
     included = exact.MU < 8.05
     learned = learn_focus(
-        quadrature(0.04), WorstRegret(reference, included), level, n_steps=1000
+        quadrature(0.03),
+        WorstRegret(reference, included, softness=softness),
+        level,
+        n_steps=1000,
+        temperatures=temperatures,
     )
     statistic = exact.focused(learned.log_weight, exact.MU)
     ratio = exact.expected_length(statistic, level, exact.MU) / reference
-    # The largest ratio is smoothed over 0.0005 ln(81) = 0.2 % in learning, and steps of
-    # 0.1 in mu change the bracket by less than its width of 0.1 %.
-    assert low - 5e-4 < ratio[included].max() < high + 1e-3
+    # No focus can be below the bracket. Learning smooths the largest of 81 ratios by
+    # softness * temperature * ln(81), 0.07 and 0.13 %, and steps of 0.1 in mu matter
+    # less than the width of the bracket, 0.1 %.
+    assert bracket[0] - 5e-4 < ratio[included].max() < bracket[1] + 1e-3
 
 
 @pytest.mark.slow
@@ -332,11 +336,13 @@ def test_the_median_is_shorter_than_with_the_focus_of_the_mean():
     cells = np.diff(special.ndtr(exact.EDGES - 1.0))
     medians = []
     for objective in objectives:
-        focus = learn_focus(toys, objective, level, n_steps=300).log_weight
+        focus = learn_focus(toys, objective, level, n_steps=200, learning_rate=0.2)
+        focus = focus.log_weight
         length = exact.cell_lengths(exact.focused(focus, exact.MU), level)
         order = np.argsort(length)
         place = np.searchsorted(np.cumsum(cells[order]), 0.5)
         medians.append(length[order][place])
-    # Median of the likelihood-ratio sets at mu = 1 is near 2, see the regret.
-    assert medians[0] <= 1.005 * medians[1]
-    assert medians[0] < 1.8
+    # The focus of the mean is all at mu = 1 and has a median of 1.000; 1.799 has the
+    # likelihood ratio. Lengths are smoothed over 0.05 in learning.
+    assert medians[1] == pytest.approx(1.0, abs=0.01)
+    assert medians[0] < 0.99 * medians[1]

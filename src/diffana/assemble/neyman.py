@@ -25,6 +25,7 @@ from diffana.neyman import (
     Average,
     Conditional,
     Construction,
+    Direct,
     Grid,
     HalfNormal,
     Known,
@@ -223,7 +224,7 @@ def _insured(arguments: list[ast.expr], bounds: tuple[float, float]) -> Abstract
         raise ValueError("insured needs a parameter with two bounds, and truncation")
     inner = _focus(arguments[0], bounds)
     fraction = _number(arguments[1]) if len(arguments) == 2 else 0.1
-    return insured(inner, fraction, *bounds)
+    return insured(inner, fraction, lower=bounds[0], upper=bounds[1])
 
 
 _FUNCTIONS: Mapping[
@@ -373,11 +374,15 @@ def _scheme(
     description: Description,
 ) -> AbstractScheme:
     parameters = likelihood.parameters
-    if description.scheme == "average":
+    if description.scheme == "average" and has_nuisance(likelihood):
         prior = prior_points(likelihood, description.seed + 1, 4096)
         return Average(prior, np.asarray(grid.points), parameters.poi_index)
+    if not has_nuisance(likelihood):
+        every = np.tile(np.asarray(parameters.inits), (grid.points.shape[0], 1))
+        every[:, parameters.poi_index] = np.asarray(grid.points)
+        return Direct(every)
     fitted = _fitted(likelihood, data, grid, tested)
-    if description.scheme == "plugin" or not has_nuisance(likelihood):
+    if description.scheme == "plugin":
         return Plugin(fitted)
     middle = fitted[(tested[0] + tested[1]) // 2]
     return Conditional(

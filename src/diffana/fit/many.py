@@ -17,13 +17,12 @@ from diffana.fit.elimination import solve_many
 from diffana.likelihood import AbstractLikelihood
 
 
-CERTIFIED_EDM = 1e-4
+CERTIFIED_EDM = 1e-6
 """Largest estimated distance to the minimum, in units of twice_nll, before it is
-subtracted. What remains after that is far below the Monte Carlo error of a quantile."""
+subtracted. What remains is of the order of its power of 3/2."""
 
 # A fit that is damped as much as this cannot get anywhere.
 _HOPELESS = 1e9
-
 
 @final
 class ManyFits(eqx.Module):
@@ -77,7 +76,8 @@ def fit_many(
 ) -> ManyFits:
     """Minimise twice_nll for many data sets.
 
-    To be called under `jit`. Failures are data.
+    To be called under `jit`. Failures are data. Each data set is fitted as if it were
+    alone: the result does not depend on what else is in the batch.
 
     Args:
         likelihood: a statistical model.
@@ -115,7 +115,11 @@ def fit_many(
         finite = jnp.isfinite(trial.value) & jnp.all(jnp.isfinite(trial.gradient), 1)
         rounding = 1e-12 * (1 + jnp.abs(trial.value))
         accept = finite & (trial.value <= state.value + rounding)
-        params = jnp.where(accept[:, None], params, state.params)
+        # A start where the data are impossible is moved towards the nominal one.
+        is_lost = ~accept & jnp.isinf(state.value)
+        nearer = admit(0.5 * (params + parameters.inits[None]))
+        stay = jnp.where(is_lost[:, None], nearer, state.params)
+        params = jnp.where(accept[:, None], params, stay)
         value = jnp.where(accept, trial.value, state.value)
         slope = jnp.where(accept[:, None], trial.gradient, state.slope)
         curvature = jnp.where(accept[:, None, None], trial.curvature, state.curvature)
@@ -148,9 +152,12 @@ def fit_many(
         # The step that leaves the stopped parameter where it is.
         ratio = newton[:, along] / jnp.where(stopped, response[:, along], 1.0)
         newton = newton - jnp.where(stopped, ratio, 0.0)[:, None] * response
+        # Rounding must not take it off its bound.
+        newton = newton.at[:, along].multiply(jnp.where(stopped, 0.0, 1.0))
         usable = solved.is_definite & jnp.all(jnp.isfinite(newton), axis=1)
+        usable = usable & jnp.isfinite(value)
         edm = jnp.where(usable, 0.5 * (right[:, :, 0] * newton).sum(1), jnp.inf)
-        return _State(
+        found = _State(
             params=params,
             value=value,
             slope=slope,
@@ -163,6 +170,17 @@ def fit_many(
             edm=jnp.where(damping > 0, jnp.maximum(edm, 2 * CERTIFIED_EDM), edm),
             damping=jnp.where(usable, damping, jnp.maximum(8 * damping, 0.1)),
             n_steps=state.n_steps + 1,
+        )
+        # What has arrived stays, so that no result depends on the other data sets.
+        done = state.edm <= CERTIFIED_EDM
+        return jax.tree.map(
+            lambda new, old: (
+                jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), old, new)
+                if new.ndim
+                else new
+            ),
+            found,
+            state,
         )
 
     nothing = jnp.zeros((n_toys, n_par))

@@ -31,6 +31,8 @@ _BLOCK = 1000
 # Fits that others do not wait for. XLA's pool of threads can come to a standstill in
 # the linear algebra of a thousand of them.
 _BY_THEMSELVES = 16
+# Data that are equal may differ by this in their statistic.
+_TIE = 1e-6
 # Difference of twice_nll that rounding and the distance to the minimum cannot explain.
 _MISSED = 1e-5
 
@@ -418,5 +420,5 @@ def _statistic_of(
 
 
 def _p_value(values: Float[np.ndarray, " toy"], observed: float) -> PValue:
-    fraction = float(np.mean(values >= observed))
+    fraction = float(np.mean(values >= observed - _TIE))
     return PValue(fraction, float(np.sqrt(fraction * (1 - fraction) / values.size)))

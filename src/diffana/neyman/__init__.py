@@ -6,7 +6,7 @@ likelihood-ratio statistic `LRS`, whose sets are those of Feldman and Cousins, a
 focused statistic `FTS`, whose sets are short where a focus function says so.
 
 - `focus`: focus functions,
-- `grid`, `curves`, `nuisance`, `statistics`, `construction`: from data to the statistic,
+- `grid`, `curves`, `nuisance`, `statistics`, `construction`: from data to statistics,
 - `schemes`, `toys`, `calibration`: from pseudo-experiments to critical values, by
   `order_statistic`, `quantile_regression`, `p_value_regression` and `leaf_guard`,
 - `belt`, `regions`: from critical values to confidence sets,
@@ -58,6 +58,7 @@ from diffana.neyman.schemes import (
     AbstractScheme as AbstractScheme,
     Average as Average,
     Conditional as Conditional,
+    Direct as Direct,
     Plugin as Plugin,
 )
 from diffana.neyman.statistics import (

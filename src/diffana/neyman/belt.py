@@ -14,6 +14,9 @@ from diffana.neyman.order_statistic import AbstractCriticalValues
 from diffana.neyman.regions import Region, invert
 
 
+_TIE = 1e-6
+
+
 @final
 class Belt(eqx.Module):
     """A test of every value of the parameter of interest, with critical values.
@@ -39,8 +42,12 @@ class Belt(eqx.Module):
 
     @property
     def critical_values(self) -> Float[np.ndarray, "level tested"]:
-        """The critical values at the tested values."""
-        return self.critical(self.tested)
+        """The critical values at the tested values, raised by 1e-6.
+
+        Where data are counts, a toy may equal the data; it must not fall on the other
+        side because its fit began elsewhere.
+        """
+        return self.critical(self.tested) + _TIE
 
     def statistic(self, data: PyTree[Array]) -> Float[np.ndarray, " tested"]:
         """The statistic of one data set at every tested value.

@@ -169,7 +169,7 @@ def calibrate(
     """
     settings = Settings() if settings is None else settings
     construction.check()
-    levels = checked_levels(settings.levels)
+    levels = checked_levels(np.array(settings.levels))
     plan = planned(construction, scheme, tested, settings)
     parts, n_done = [], 0
     for part in evaluate(construction, plan):
@@ -250,11 +250,11 @@ def _critical(
         critical = fit_p_values(
             mu[~kept],
             usable[~kept],
-            levels,
+            bounds=(grid[tested[0]], grid[tested[1]]),
             baseline=approximate,
             seed=settings.seed,
-        )
+        ).critical_values(levels)
     if not settings.guard:
         return critical
-    n_leaves = max(1, min(20, np.count_nonzero(kept) // _TOYS_PER_LEAF))
+    n_leaves = max(1, min(20, int(kept.sum()) // _TOYS_PER_LEAF))
     return guarded(critical, mu[kept], usable[kept], n_leaves)

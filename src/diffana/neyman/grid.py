@@ -44,7 +44,7 @@ class Grid(eqx.Module):
 
     @property
     def log_quadrature(self) -> Float[Array, " grid"]:
-        """Logarithm of the weights with which a sum over the points becomes an integral.
+        """Logarithm of the weights that turn a sum over the points into an integral.
 
         They are those of the trapezoidal rule with Gregory's correction: positive, of
         fourth order in the step where the integrand ends at an end of the grid, and far

@@ -13,20 +13,17 @@ class Guarded(AbstractCriticalValues):
     """Critical values plus a constant in each leaf, a part of the parameter's range.
 
     Attributes:
+        levels: confidence levels of the critical values.
         critical: critical values without a guarantee.
         edges: of the leaves, strictly increasing; the first and last leaf have no
             other end.
         shift: added in each leaf; +inf where it has too few toys.
     """
 
+    levels: Float[np.ndarray, " level"]
     critical: AbstractCriticalValues
     edges: Float[np.ndarray, " edge"]
     shift: Float[np.ndarray, "level leaf"]
-
-    @property
-    def levels(self) -> Float[np.ndarray, " level"]:
-        """Confidence levels of the critical values."""
-        return self.critical.levels
 
     def __call__(
         self, mu: Float[ArrayLike, " point"]
@@ -93,7 +90,7 @@ def guarded(
     shift = [
         _shift(residual[:, leaf == i], critical.levels) for i in range(edges.size + 1)
     ]
-    return Guarded(critical, edges, np.stack(shift, axis=1))
+    return Guarded(critical.levels, critical, edges, np.stack(shift, axis=1))
 
 
 def _shift(

@@ -15,112 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree, Scalar
-from scipy import special
 
 from diffana.errors import DataError, TrainingError
 from diffana.neyman.focus_objective import AbstractObjective, SoftSets
 from diffana.neyman.smoothed_quantile import smoothed_quantile
-
-
-@final
-class ToyTable(eqx.Module):
-    """Log-likelihoods of toys on a grid, and what true values the toys stand for.
-
-    Attributes:
-        mu: the grid, increasing.
-        points: places in the grid of the true values, which are those tested as well.
-        log_likelihood: of each toy at each value of the grid, up to a constant for each
-            toy; the first axis is the true value that it was made at, or has length 1
-            where all share their toys.
-        weight: probability of each toy under each true value, rows add up to 1.
-    """
-
-    mu: Float[np.ndarray | Array, " grid"]
-    points: Int[np.ndarray | Array, " point"]
-    log_likelihood: Float[np.ndarray | Array, "source toy grid"]
-    weight: Float[np.ndarray | Array, "point toy"]
-
-    @classmethod
-    def own(
-        cls,
-        mu: Float[np.ndarray, " grid"],
-        points: Int[np.ndarray, " point"],
-        log_likelihood: Float[np.ndarray, "point toy grid"],
-    ) -> "ToyTable":
-        """Toys that were made at each true value.
-
-        Example:
-            >>> ToyTable.own(mu, np.arange(0, 101, 5), log_likelihood)
-        """
-        n_points, n_toys, _ = log_likelihood.shape
-        weight = np.full((n_points, n_toys), 1 / n_toys)
-        return cls(mu, points, log_likelihood, weight)
-
-    @classmethod
-    def shared(
-        cls,
-        mu: Float[np.ndarray, " grid"],
-        points: Int[np.ndarray, " point"],
-        log_likelihood: Float[np.ndarray, "toy grid"],
-        weight: Float[np.ndarray, "point toy"],
-    ) -> "ToyTable":
-        """Data sets that stand for all true values, each with importance weights.
-
-        They are toys drawn from a mixture, see `mixture_weight`, or nodes of a
-        quadrature over data with their probabilities.
-
-        Args:
-            mu: the grid.
-            points: places of the true values in it.
-            log_likelihood: of each data set at each value of the grid.
-            weight: of each data set under each true value, in any unit.
-        """
-        total = weight.sum(1, keepdims=True)
-        return cls(mu, points, log_likelihood[None], weight / total)
-
-    def __check_init__(self):
-        n_sources, n_toys, n_grid = self.log_likelihood.shape
-        n_points = len(self.points)
-        if n_grid != len(self.mu) or self.weight.shape != (n_points, n_toys):
-            raise DataError(
-                f"toys: log-likelihoods {self.log_likelihood.shape} and weights "
-                f"{self.weight.shape} do not belong to a grid of {len(self.mu)} with "
-                f"{n_points} true values"
-            )
-        if n_sources not in (1, n_points):
-            raise DataError(f"toys: made at {n_sources} of {n_points} true values")
-        if not ((self.weight >= 0).all() and np.allclose(self.weight.sum(1), 1)):
-            raise DataError("toys: weights are negative, or there are none at a point")
-
-    def batch(self, toys: Int[np.ndarray, " batch"]) -> "ToyTable":
-        """Some of the toys, the same places at each true value."""
-        weight = self.weight[:, toys]
-        return ToyTable(
-            self.mu,
-            self.points,
-            self.log_likelihood[:, toys],
-            weight / weight.sum(1, keepdims=True),
-        )
-
-
-def mixture_weight(
-    log_likelihood: Float[np.ndarray, "toy grid"], points: Int[np.ndarray, " point"]
-) -> Float[np.ndarray, "point toy"]:
-    """Importance weights of toys that were made at all true values in equal numbers.
-
-    The density of a toy in the mixture is the mean of its likelihoods, so that no
-    weight exceeds the number of true values. It needs a likelihood without nuisance
-    parameters: profiled or marginalised ones are not densities of the toys.
-
-    Returns:
-        Weights whose rows add up to 1.
-
-    Example:
-        >>> weight = mixture_weight(log_likelihood, points)
-        >>> toys = ToyTable.shared(mu, points, log_likelihood, weight)
-    """
-    ratio = special.softmax(log_likelihood[:, points], axis=1).T
-    return ratio / ratio.sum(1, keepdims=True)
+from diffana.neyman.toy_table import ToyTable
 
 
 @final
@@ -185,7 +84,8 @@ def learn_focus(
     Raises:
         DataError: if a toy has no finite likelihood at any node.
         TrainingError: if the objective or its gradient is not finite.
-        ValueError: if the level or a temperature is impossible.
+        ValueError: if the level or a temperature is impossible, or JAX computes in
+            single precision.
 
     Source: the statistic is arXiv:2507.17831.
 
@@ -193,10 +93,7 @@ def learn_focus(
         >>> objective = WorstRegret(reference, mu[points] <= 8)
         >>> learned = learn_focus(toys, objective, 0.6827)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level {level} is not between 0 and 1")
-    if not min(temperatures) > 0:
-        raise ValueError(f"temperatures {temperatures} are not positive")
+    _check_options(level, temperatures)
     nodes = np.arange(len(toys.mu)) if nodes is None else nodes
     if np.isneginf(toys.log_likelihood[..., nodes]).all(-1).any():
         raise DataError("toys: one has no likelihood at any node of the focus")
@@ -293,3 +190,15 @@ def soft_sets(
         mu=mu,
         temperature=temperature,
     )
+
+
+def _check_options(level: float, temperatures: tuple[float, float]) -> None:
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError(
+            "a learned focus needs double precision: call jax.config.update("
+            "'jax_enable_x64', True)"
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level {level} is not between 0 and 1")
+    if not min(temperatures) > 0:
+        raise ValueError(f"temperatures {temperatures} are not positive")

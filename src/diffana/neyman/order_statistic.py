@@ -232,25 +232,27 @@ class Capped(AbstractCriticalValues):
     """Critical values that never exceed a bound known to be enough.
 
     Attributes:
+        levels: confidence levels of the critical values.
         critical: critical values.
         bound: upper bound of those of each level, such as `ville_bound`.
     """
 
+    levels: Float[np.ndarray, " level"]
     critical: AbstractCriticalValues
-    bound: Float[np.ndarray, " level"] = eqx.field(
-        converter=lambda x: np.asarray(x, float)
-    )
+    bound: Float[np.ndarray, " level"]
+
+    def __init__(
+        self, critical: AbstractCriticalValues, bound: Float[ArrayLike, " level"]
+    ):
+        self.levels = critical.levels
+        self.critical = critical
+        self.bound = np.asarray(bound, float)
 
     def __check_init__(self):
         if self.bound.shape != self.critical.levels.shape:
             raise ValueError("every level of the critical values needs a bound")
         if not (np.diff(self.bound) >= 0).all():
             raise ValueError("bounds must not decrease with the level")
-
-    @property
-    def levels(self) -> Float[np.ndarray, " level"]:
-        """Confidence levels of the critical values."""
-        return self.critical.levels
 
     def __call__(
         self, mu: Float[ArrayLike, " point"]

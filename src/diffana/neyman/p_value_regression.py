@@ -22,6 +22,13 @@ _ENOUGH = 20_000
 _GROUPS = 256
 _QUARTILES = (0.25, 0.5, 0.75)
 
+_STIFFNESS = 0.3
+"""Penalty of squared steps between neighbouring coefficients, over the number of toys.
+
+Of three values a factor of ten apart, the one with least error of coverage in Gaussian
+measurements with focus functions of 1 and 5 resolutions.
+"""
+
 
 @final
 class PValueRegression(eqx.Module):
@@ -76,7 +83,7 @@ class PValueRegression(eqx.Module):
 
 @final
 class PValueCriticalValues(AbstractCriticalValues):
-    """Critical values from p-values, by bisection.
+    """Critical values from p-values.
 
     Attributes:
         levels: confidence levels, strictly increasing, in (0, 1).
@@ -96,23 +103,43 @@ class PValueCriticalValues(AbstractCriticalValues):
         """
         fit, at = self.regression, np.atleast_1d(np.asarray(mu, float))
         centre, width = fit.centre_and_width(at)
-        heads = np.tile(fit.splines(at) @ fit.coefficients.T, (self.levels.size, 1))
-        wanted = np.repeat(np.log1p(-self.levels) - np.log(self.levels), at.size)
+        knots, middles = fit.knots, 0.5 * (fit.knots[1:] + fit.knots[:-1])
+        heads = fit.splines(at) @ fit.coefficients.T
+        at_knots = _logit(heads[:, None], _increasing(knots, knots))
+        at_middles = _logit(heads[:, None], _increasing(middles, knots))
+        outer_slope = np.logaddexp(0.0, heads[:, 1])
+        wanted = np.log1p(-self.levels) - np.log(self.levels)
+        unit = [
+            _where(logit, at_knots, at_middles, outer_slope, knots) for logit in wanted
+        ]
+        # Levels can differ by less than rounding.
+        return centre + width * np.maximum.accumulate(np.stack(unit), axis=0)
 
-        def accepted(unit):
-            return _logit(heads, _increasing(unit, fit.knots)) >= wanted
 
-        low, high = (np.full(wanted.size, end) for end in fit.knots[[0, -1]])
-        # Beyond the knots the logit is a straight line that never ends.
-        while (far := ~accepted(low)).any():
-            low = np.where(far, 2 * low - fit.knots[-1], low)
-        while (far := accepted(high)).any():
-            high = np.where(far, 2 * high - fit.knots[0], high)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            inside = accepted(middle)
-            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-        return centre + width * low.reshape(self.levels.size, at.size)
+def _where(
+    logit: float,
+    at_knots: Float[np.ndarray, "point knot"],
+    at_middles: Float[np.ndarray, "point interval"],
+    outer_slope: Float[np.ndarray, " point"],
+    knots: Float[np.ndarray, " knot"],
+) -> Float[np.ndarray, " point"]:
+    """The z of a logit, a parabola between knots and a straight line outside."""
+    n_above = (at_knots >= logit).sum(axis=1)
+    interval = np.clip(n_above - 1, 0, knots.size - 2)
+    each = np.arange(len(at_knots))
+    first, last = at_knots[each, interval], at_knots[each, interval + 1]
+    middle = at_middles[each, interval]
+    half_bend = 2 * (first - 2 * middle + last)
+    fall = 3 * first - 4 * middle + last
+    down = first - logit
+    root = np.sqrt(np.maximum(fall**2 - 4 * half_bend * down, 0.0))
+    share = 2 * down / np.maximum(fall + root, np.finfo(float).tiny)
+    inside = knots[interval] + np.clip(share, 0.0, 1.0) * np.diff(knots)[interval]
+    before = knots[0] + (at_knots[:, 0] - logit) / outer_slope
+    behind = knots[-1] + (at_knots[:, -1] - logit) / outer_slope
+    return np.where(
+        n_above == 0, before, np.where(n_above == knots.size, behind, inside)
+    )
 
 
 def fit_p_values(
@@ -121,7 +148,7 @@ def fit_p_values(
     *,
     bounds: tuple[float, float] | None = None,
     baseline: Baseline | None = None,
-    n_knots: int = 6,
+    n_knots: int = 10,
     n_cutoffs: int = 64,
     seed: int = 0,
 ) -> PValueRegression:
@@ -162,7 +189,7 @@ def fit_p_values(
     # Where the quartiles are exactly does not matter; a part of the toys is enough.
     some = np.random.default_rng(seed).permutation(at.size)[:_ENOUGH]
     quartiles = fit_quantiles(
-        at[some], found[some], _QUARTILES, bounds=limits, n_knots=n_knots
+        at[some], found[some], np.array(_QUARTILES), bounds=limits, n_knots=n_knots
     )
     centre, width = _centre_and_width(quartiles, at)
     unit = (found - centre) / width
@@ -174,7 +201,7 @@ def fit_p_values(
 
     start = np.zeros((counts.increasing.shape[1] + 1, splines.n_splines))
     start[0] = 4.0
-    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-10, "gtol": 1e-7}
+    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-8, "gtol": 1e-7}
     best = minimize(counts, start.ravel(), jac=True, method="L-BFGS-B", options=options)
     return PValueRegression(
         splines, knots, best.x.reshape(start.shape), quartiles, baseline
@@ -198,7 +225,8 @@ class _Counts(eqx.Module):
 
     def __call__(self, flat):
         """Mean over comparisons, and its gradient."""
-        heads = self.splines @ flat.reshape(-1, self.splines.shape[1]).T
+        coefficients = flat.reshape(-1, self.splines.shape[1])
+        heads = self.splines @ coefficients.T
         weights, slope = np.logaddexp(0.0, heads[:, 1:]), expit(heads[:, 1:])
         logit = heads[:, :1] - weights @ self.increasing.T
         n_comparisons = self.n_toys.sum() * len(self.increasing)
@@ -206,7 +234,14 @@ class _Counts(eqx.Module):
         residual = self.n_toys * expit(logit) - self.n_above
         inner = -(residual @ self.increasing) * slope
         down = np.concatenate([residual.sum(axis=1, keepdims=True), inner], axis=1)
-        return loss / n_comparisons, (down.T @ self.splines).ravel() / n_comparisons
+        # Neighbouring coefficients are equal unless toys say otherwise.
+        step = np.diff(coefficients, axis=1)
+        stiffness = _STIFFNESS / self.n_toys.sum()
+        pull = -np.diff(step, axis=1, prepend=0.0, append=0.0)
+        return (
+            loss / n_comparisons + 0.5 * stiffness * (step**2).sum(),
+            (down.T @ self.splines / n_comparisons + stiffness * pull).ravel(),
+        )
 
 
 def _counts(
@@ -233,8 +268,8 @@ def _counts(
 
 def _logit(heads, increasing):
     """Of the p-value, from the splines of the parameter and functions of z."""
-    weights = np.logaddexp(0.0, heads[:, 1:])
-    return heads[:, 0] - (weights * increasing).sum(axis=1)
+    weights = np.logaddexp(0.0, heads[..., 1:])
+    return heads[..., 0] - (weights * increasing).sum(axis=-1)
 
 
 def _increasing(

@@ -6,9 +6,6 @@ from typing import final
 import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float
-from scipy.linalg import cholesky, solve_triangular
-from scipy.optimize import minimize
-from scipy.special import ndtr
 
 from diffana.neyman.order_statistic import (
     AbstractCriticalValues,
@@ -16,14 +13,17 @@ from diffana.neyman.order_statistic import (
     order_statistic,
     within,
 )
+from diffana.neyman.pinball import (
+    SmoothedPinball,
+    critical_and_slope,
+    minimum,
+    spread,
+)
 from diffana.neyman.splines import CubicSplines, quantile_knots
 
 
 Baseline = Callable[[Float[np.ndarray, " point"]], Float[np.ndarray, "level point"]]
 """Approximate critical values as a function of the parameter."""
-
-BANDWIDTHS = (0.3, 0.1, 0.03, 0.01)
-"""Widths of the smoothing, one fit after the other, over the spread of residuals."""
 
 
 @final
@@ -77,7 +77,7 @@ class QuantileRegression(AbstractCriticalValues):
         if (features is None) != (self.feature_mean.size == 0):
             raise ValueError(f"{self.feature_mean.size} features are needed")
         design = self._design(at, features)
-        found = _heads(self.coefficients @ design.T, *self._offsets(at))[0]
+        found = critical_and_slope(self.coefficients @ design.T, *self._offsets(at))[0]
         critical = self.scale * found
         if self.edge_values is not None:
             critical = np.where(at == lower, self.edge_values[:, None], critical)
@@ -181,21 +181,21 @@ def fit_quantiles(
         raise ValueError(f"{at.size} toys for {n_columns} coefficients of each level")
     if baseline is None:
         baseline = Constant(order_statistic(found, wanted))
-    spread = columns.std(axis=0)
+    deviation = columns.std(axis=0)
     start = QuantileRegression(
         levels=wanted,
         splines=splines,
         coefficients=np.zeros((wanted.size, n_columns)),
-        scale=_spread(found),
+        scale=spread(found),
         baseline=baseline,
         feature_mean=columns.mean(axis=0),
-        feature_spread=np.where(spread > 0, spread, 1.0),
+        feature_spread=np.where(deviation > 0, deviation, 1.0),
         edge_values=edge,
     )
     design = start._design(at, None if features is None else columns)
     lowest, gap_offsets = start._offsets(at)
-    coefficients = _minimum(
-        _Smoothed(design, found / start.scale, wanted, lowest, gap_offsets),
+    coefficients = minimum(
+        SmoothedPinball(design, found / start.scale, wanted, lowest, gap_offsets),
         splines.roughness() if penalised else None,
     )
     return eqx.tree_at(lambda fit: fit.coefficients, start, coefficients)
@@ -218,182 +218,9 @@ class Constant(eqx.Module):
         return np.repeat(self.values[:, None], mu.size, axis=1)
 
 
-_CHOOSE = 0.03
-"""Width at which smoothness is chosen: the curvature is noisy at smaller ones."""
-
 _GAP = 1e-3
 """Least gap between levels of a baseline, in units of the scale."""
 
 
-class _Smoothed(eqx.Module):
-    """Pinball loss after convolution with a normal distribution, all in units of σ."""
-
-    design: Float[np.ndarray, "toy column"]
-    statistic: Float[np.ndarray, " toy"]
-    levels: Float[np.ndarray, " level"]
-    lowest: Float[np.ndarray, " toy"]
-    gap_offsets: Float[np.ndarray, "gap toy"]
-
-    def residuals(self, coefficients):
-        """Statistic minus critical values, and the slope of each head."""
-        found, slope = _heads(
-            coefficients @ self.design.T, self.lowest, self.gap_offsets
-        )
-        return self.statistic - found, slope
-
-    def __call__(self, coefficients, bandwidth):
-        """Mean loss, and its gradient."""
-        residual, slope = self.residuals(coefficients)
-        unit = residual / bandwidth
-        down = (1 - self.levels)[:, None] - ndtr(unit)
-        normal = np.exp(-0.5 * unit**2).sum() * (bandwidth / np.sqrt(2 * np.pi))
-        loss = normal - np.vdot(residual, down)
-        gradient = (_from_above(down) * slope) @ self.design
-        n_toys = len(self.statistic)
-        return loss / n_toys, gradient / n_toys
-
-    def curvature(self, coefficients, bandwidth):
-        """Gauss-Newton approximation of the Hessian matrix."""
-        residual, slope = self.residuals(coefficients)
-        unit = residual / bandwidth
-        density = np.exp(-0.5 * unit**2) / (bandwidth * np.sqrt(2 * np.pi))
-        above = _from_above(density)
-        return self._matrix(lambda i, j: slope[i] * slope[j] * above[max(i, j)])
-
-    def noise(self, coefficients, bandwidth):
-        """Second moments of the gradients of toys."""
-        residual, slope = self.residuals(coefficients)
-        down = (1 - self.levels)[:, None] - ndtr(residual / bandwidth)
-        head = _from_above(down) * slope
-        return self._matrix(lambda i, j: head[i] * head[j])
-
-    def _matrix(self, weight):
-        """Mean over toys of weight(i, j) times the products of columns."""
-        n_toys, n_columns = self.design.shape
-        n_levels = self.levels.size
-        matrix = np.empty((n_levels, n_columns, n_levels, n_columns))
-        for i in range(n_levels):
-            for j in range(i + 1):
-                block = self.design.T @ (weight(i, j)[:, None] * self.design) / n_toys
-                matrix[i, :, j], matrix[j, :, i] = block, block.T
-        return matrix.reshape(n_levels * n_columns, -1)
-
-
-def _minimum(
-    loss: _Smoothed, roughness: Float[np.ndarray, "spline spline"] | None
-) -> Float[np.ndarray, "level column"]:
-    """Coefficients of least loss."""
-    shape = loss.levels.size, loss.design.shape[1]
-    coefficients = np.zeros(shape)
-    penalty = np.zeros((coefficients.size, coefficients.size))
-    for relative in BANDWIDTHS:
-        bandwidth = relative * _spread(loss.residuals(coefficients)[0][0])
-        if relative == _CHOOSE and roughness is not None:
-            penalty = _penalty(loss, coefficients, bandwidth, roughness)
-        coefficients = _lowest(loss, coefficients, bandwidth, penalty)
-    return coefficients
-
-
-def _lowest(
-    loss: _Smoothed,
-    start: Float[np.ndarray, "level column"],
-    bandwidth: float,
-    penalty: Float[np.ndarray, "coefficient coefficient"],
-) -> Float[np.ndarray, "level column"]:
-    """Coefficients of least penalised loss at one bandwidth."""
-    matrix = loss.curvature(start, bandwidth)
-    # Splines between knots without toys have no curvature of their own.
-    ridge = 1e-3 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
-    root = cholesky(matrix + ridge + penalty, lower=True)
-
-    def moved(step):
-        change = solve_triangular(root, step, lower=True, trans=1)
-        return start + change.reshape(start.shape)
-
-    def whitened(step):
-        at = moved(step)
-        value, gradient = loss(at, bandwidth)
-        pull = penalty @ at.ravel()
-        value = value + 0.5 * at.ravel() @ pull
-        return value, solve_triangular(root, gradient.ravel() + pull, lower=True)
-
-    options = {"maxiter": 200, "ftol": 1e-9, "gtol": 1e-6}
-    nothing = np.zeros(start.size)
-    found = minimize(whitened, nothing, jac=True, method="L-BFGS-B", options=options)
-    return moved(found.x)
-
-
-def _penalty(
-    loss: _Smoothed,
-    coefficients: Float[np.ndarray, "level column"],
-    bandwidth: float,
-    roughness: Float[np.ndarray, "spline spline"],
-) -> Float[np.ndarray, "coefficient coefficient"]:
-    """Matrix of the penalty with which the loss of other toys is expected to be least.
-
-    Near the minimum the loss is quadratic with the curvature H, and the gradients of
-    toys have the covariance J. With the penalty S the coefficients are those of the
-    minimum times (H + S)⁻¹ H, and the expected loss is that at them plus
-    tr((H + S)⁻¹ J) / n.
-    """
-    n_levels, n_columns = coefficients.shape
-    curvature = loss.curvature(coefficients, bandwidth)
-    noise = loss.noise(coefficients, bandwidth)
-    at = coefficients.ravel()
-    n_toys = len(loss.statistic)
-
-    def matrix(strength):
-        whole = np.zeros((n_levels, n_columns, n_levels, n_columns))
-        for level, factor in enumerate(strength):
-            n = len(roughness)
-            whole[level, :n, level, :n] = factor * roughness
-        return whole.reshape(at.size, at.size)
-
-    def expected(strength):
-        solved = np.linalg.solve(
-            curvature + matrix(strength), np.c_[curvature @ at, noise]
-        )
-        change = solved[:, 0] - at
-        return 0.5 * change @ curvature @ change + np.trace(solved[:, 1:]) / n_toys
-
-    unit = np.trace(curvature) / curvature.shape[0] / np.trace(roughness)
-    choices = unit * np.geomspace(1e-4, 1e8, 37)
-    strength = np.full(n_levels, choices[0])
-    # Levels one after the other, twice, since they influence one another.
-    for level in [*range(n_levels)] * 2:
-        tried = np.repeat(strength[None], len(choices), axis=0)
-        tried[:, level] = choices
-        strength = tried[np.argmin([expected(one) for one in tried])]
-    return matrix(strength)
-
-
-def _heads(
-    splines: Float[np.ndarray, "level point"],
-    lowest: Float[np.ndarray, " point"],
-    gap_offsets: Float[np.ndarray, "gap point"],
-) -> tuple[Float[np.ndarray, "level point"], Float[np.ndarray, "level point"]]:
-    """Critical values of all levels, and d(own contribution) / d(spline)."""
-    moved = splines[1:] + gap_offsets
-    decay = np.exp(-np.abs(moved))
-    softplus = np.maximum(moved, 0.0) + np.log1p(decay)
-    slope = np.where(moved > 0, 1.0, decay) / (1 + decay)
-    first = (lowest + splines[0])[None]
-    found = np.cumsum(np.concatenate([first, softplus]), axis=0)
-    return found, np.concatenate([np.ones_like(first), slope])
-
-
-def _from_above(values: Float[np.ndarray, "level point"]):
-    """Sum over this level and all above it."""
-    return np.cumsum(values[::-1], axis=0)[::-1]
-
-
 def _inverse_softplus(values):
     return values + np.log(-np.expm1(-values))
-
-
-def _spread(values: Float[np.ndarray, " toy"]) -> float:
-    """Width of a normal distribution with the same quartiles, or the like of it."""
-    low, high = np.quantile(values, [0.25, 0.75])
-    width = (high - low) / 1.349
-    # More than half of the values may be equal, at a bound.
-    return float(width if width > 0 else values.std() or 1.0)

@@ -11,7 +11,10 @@ from jaxtyping import Float, Int
 class AbstractScheme(eqx.Module):
     """Where toys come from, and what the critical values then guarantee."""
 
-    guarantee: eqx.AbstractClassVar[str]
+    @property
+    @abc.abstractmethod
+    def guarantee(self) -> str:
+        """What is known about the coverage of critical values from such toys."""
 
     @abc.abstractmethod
     def params(
@@ -26,6 +29,28 @@ class AbstractScheme(eqx.Module):
 
 
 @final
+class Direct(AbstractScheme):
+    """Toys of a model without nuisance parameters.
+
+    Attributes:
+        params_of: all parameters at each tested value.
+    """
+
+    params_of: Float[np.ndarray, "point par"]
+
+    @property
+    def guarantee(self) -> str:
+        """At every tested value, for the toys of this scheme."""
+        return "coverage at every tested value that has toys"
+
+    def params(
+        self, at: Int[np.ndarray, " toy"], rng: np.random.Generator
+    ) -> Float[np.ndarray, "toy par"]:
+        """The parameters at the tested values."""
+        return self.params_of[at]
+
+
+@final
 class Plugin(AbstractScheme):
     """Toys at each tested value with the nuisance parameters fitted there.
 
@@ -35,8 +60,12 @@ class Plugin(AbstractScheme):
     Source: Cranmer, PHYSTAT 2005, section 4.4; Chuang, Lai, Stat. Sinica 10 (2000) 1.
     """
 
-    guarantee = "coverage at the nuisance parameters fitted to the data"
     fitted: Float[np.ndarray, "point par"]
+
+    @property
+    def guarantee(self) -> str:
+        """At every tested value, for the toys of this scheme."""
+        return "coverage at the nuisance parameters fitted to the data"
 
     def params(
         self, at: Int[np.ndarray, " toy"], rng: np.random.Generator
@@ -65,12 +94,16 @@ class Conditional(AbstractScheme):
     Source: Berger, Boos, J. Am. Stat. Assoc. 89 (1994) 1012.
     """
 
-    guarantee = "coverage at all nuisance parameters in a region of the data's"
     fitted: Float[np.ndarray, "point par"]
     root: Float[np.ndarray, "par direction"]
     lower: Float[np.ndarray, " par"]
     upper: Float[np.ndarray, " par"]
     beta: float
+
+    @property
+    def guarantee(self) -> str:
+        """At every tested value, for the toys of this scheme."""
+        return "coverage at all nuisance parameters in a region of the data's"
 
     def directions(
         self, n_toys: int, rng: np.random.Generator
@@ -105,10 +138,14 @@ class Average(AbstractScheme):
         poi_index: position of the parameter of interest.
     """
 
-    guarantee = "coverage on average over the prior of the nuisance parameters only"
     prior: Float[np.ndarray, "draw par"]
     poi: Float[np.ndarray, " point"]
     poi_index: int
+
+    @property
+    def guarantee(self) -> str:
+        """At every tested value, for the toys of this scheme."""
+        return "coverage on average over the prior of the nuisance parameters only"
 
     def params(
         self, at: Int[np.ndarray, " toy"], rng: np.random.Generator

@@ -10,7 +10,6 @@ from jaxtyping import Float, PyTree
 
 from diffana.errors import SpecificationError
 from diffana.neyman import Belt, Region, invert, locations
-from diffana.neyman.schemes import Plugin
 from diffana.published import Published
 from diffana.workflow.neyman import records
 from diffana.workflow.neyman.records import Record
@@ -80,7 +79,7 @@ def _p_values(
     p-value is interpolated.
     """
     at, statistic = record.toys()
-    if record.document["scheme"] != Plugin.__name__.lower() or not at.size:
+    if record.document["scheme"] not in ("direct", "plugin") or not at.size:
         return None
     points, counts = np.unique(at, return_counts=True)
     if counts.min() < _FEWEST:
@@ -88,13 +87,16 @@ def _p_values(
     order = np.argsort(at, kind="stable")
     groups = np.split(statistic[order], np.cumsum(counts)[:-1])
     values = [
-        (1 + np.count_nonzero(group >= found[point - belt.first])) / (1 + group.size)
+        (1 + np.count_nonzero(group >= found[point - belt.first] - _TIE))
+        / (1 + group.size)
         for point, group in zip(points, groups, strict=True)
     ]
     return np.interp(np.arange(belt.first, belt.last + 1), points, values)
 
 
 _FEWEST = 100
+# Equal data may differ by this in their statistic.
+_TIE = 1e-6
 
 
 def _data(workspace: Any, observed: Any, origin: str) -> PyTree:

@@ -101,7 +101,7 @@ def make(
             **_described(made, description, settings),
             "levels": list(settings.levels),
             "mu": found.belt.tested.tolist(),
-            "critical": found.belt.critical_values.tolist(),
+            "critical": found.belt.critical(found.belt.tested).tolist(),
             "n_toys": n_toys,
             "n_failed": found.n_failed,
             "seconds": round(time.perf_counter() - start, 2),

@@ -17,6 +17,10 @@ from diffana.neyman.regret import regret, set_lengths
 from diffana.neyman.schemes import AbstractScheme
 from diffana.neyman.toys import Batch, batch_size, batches, statistics
 from diffana.workflow.neyman import records
+from diffana.workflow.neyman.records import Record
+
+
+_N_KNOTS = 14
 
 
 def coverage(
@@ -30,7 +34,8 @@ def coverage(
 ) -> dict[str, Any]:
     """How often the sets of a belt contain the true value, at several true values.
 
-    Toys are made as those of the belt were, and are none of them.
+    Toys are made as those of the belt were, and are none of them. The band, and whether
+    the belt covers, take into account that its critical values come from toys, too.
 
     Args:
         folder: the belt.
@@ -60,7 +65,7 @@ def coverage(
         for level, row in enumerate(accepted):
             place = np.searchsorted(points, batch.at[row])
             covered[level] += np.bincount(place, minlength=points.size)
-        n_failed += np.count_nonzero(np.isnan(own))
+        n_failed += int(np.isnan(own).sum())
         n_done += batch.at.size
         on_toys(n_done)
     _check(n_failed, n_done)
@@ -72,9 +77,10 @@ def coverage(
         "n_toys": n_toys,
         "n_failed": n_failed,
         "seed": seed,
+        "n_toys_effective": _effective(record, n_toys),
         "confidence": confidence,
         "levels": [
-            _covered(row, n_toys, level, confidence, mu)
+            _covered(row, n_toys, _effective(record, n_toys), level, confidence, mu)
             for row, level in zip(covered, record.document["levels"], strict=True)
         ],
     }
@@ -166,19 +172,14 @@ def compare(
             values = length[i].reshape(shape)
             rows[name] = {
                 **_length_row(set_lengths(mu, values)),
-                "median_lower": np.nanmedian(lower[i].reshape(shape), axis=1).tolist(),
-                "median_upper": np.nanmedian(upper[i].reshape(shape), axis=1).tolist(),
+                "median_lower": _medians(lower[i].reshape(shape)),
+                "median_upper": _medians(upper[i].reshape(shape)),
                 "empty": np.mean(values == 0, axis=1).tolist(),
             }
             if name != names[-1]:
                 rows[name]["ratio"] = _ratio(regret(mu, values, base))
         document["levels"].append({"level": level, "belts": rows})
     return document
-
-
-def n_coverage_toys(n_points: int, n_toys: int) -> int:
-    """Toys of `coverage` in all."""
-    return n_points * n_toys
 
 
 def _spread(belt: Belt, n_points: int) -> Int[np.ndarray, " point"]:
@@ -212,25 +213,44 @@ def _check(n_failed: int, n_toys: int) -> None:
         )
 
 
+def _effective(record: Record, n_toys: int) -> int:
+    """Toys that would fluctuate as these and the critical values do together.
+
+    An order statistic of n toys covers with a probability that fluctuates as the
+    fraction of n toys does; a spline at one value knows of the toys around a knot.
+    """
+    settings = record.settings
+    if settings.method == "universal":
+        return n_toys
+    every = record.document["n_toys"]
+    around = settings.n_points if settings.method == "empirical" else _N_KNOTS
+    behind = max(every // min(around, len(record.document["mu"])), 1)
+    return max(round(1 / (1 / n_toys + 1 / behind)), 1)
+
+
 def _covered(
     n_covered: Int[np.ndarray, " point"],
     n_toys: int,
+    n_effective: int,
     level: float,
     confidence: float,
     mu: Float[np.ndarray, " point"],
 ) -> dict[str, Any]:
-    found = binomial_coverage(n_covered, n_toys, level, confidence=confidence)
+    """Coverage, its own errors, and whether it is what a belt of so many toys has."""
+    own = binomial_coverage(n_covered, n_toys, level, confidence=confidence)
+    scaled = np.round(own.coverage * n_effective).astype(int)
+    found = binomial_coverage(scaled, n_effective, level, confidence=confidence)
     return {
         "level": level,
-        "coverage": found.coverage.tolist(),
-        "lower": found.pointwise.lower.tolist(),
-        "upper": found.pointwise.upper.tolist(),
+        "coverage": own.coverage.tolist(),
+        "lower": own.pointwise.lower.tolist(),
+        "upper": own.pointwise.upper.tolist(),
         "band_lower": found.simultaneous.lower.tolist(),
         "band_upper": found.simultaneous.upper.tolist(),
         "covers": found.covers,
         "exact": found.exact,
-        "largest_deviation": found.largest.value,
-        "at": float(mu[found.largest.point]),
+        "largest_deviation": own.largest.value,
+        "at": float(mu[own.largest.point]),
     }
 
 
@@ -242,16 +262,16 @@ def _lengths(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Length, lower and upper end of the set of each toy, at each level."""
     critical = belt.critical_values[
-        [list(belt.critical.levels).index(level) for level in levels]
+        [belt.critical.levels.tolist().index(level) for level in levels]
     ]
     parts = []
     n_done = n_failed = 0
     for batch in plan:
         found = statistics(belt.construction, batch)[:, belt.first : belt.last + 1]
         failed = np.isnan(found).any(axis=1)
-        n_failed += np.count_nonzero(failed)
+        n_failed += int(failed.sum())
         # Nothing is known of them: the set is everything.
-        found = np.where(failed[:, None], -np.inf, found)
+        found = np.where(failed[:, None], -np.inf, np.asarray(found))
         parts.append(
             [
                 (lengths(belt.tested, found, one), *bounds(belt.tested, found, one))
@@ -283,6 +303,12 @@ def _ratio(found: Any) -> dict[str, Any]:
         "largest": found.mean.largest._asdict(),
         "smallest": found.mean.smallest._asdict(),
     }
+
+
+def _medians(ends: Float[np.ndarray, "point toy"]) -> list[float]:
+    """Median over the sets that are not empty; nan where all are."""
+    rows = [row[~np.isnan(row)] for row in ends]
+    return [float(np.median(row)) if row.size else np.nan for row in rows]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
