@@ -66,8 +66,8 @@ def learned_focus(coarse, level, n_steps):
 
 def all_belts(problem, coarse, n_steps):
     """Belts at every level of the likelihood ratio and of three focus functions."""
-    ends = float(problem.mu[0]), float(problem.mu[-1])
-    safe = insured(problem.focus, 0.1, lower=ends[0], upper=ends[1])
+    lower, upper = problem.insured
+    safe = insured(problem.focus, 0.1, lower=lower, upper=upper)
     found, focus = {}, {}
     for level in LEVELS:
         learned = learned_focus(coarse, level, n_steps)

@@ -20,9 +20,9 @@ def draw(folder, found, checks):
                 f"{one['title']}, {percent}": panel(one, level)
                 for one in found.values()
             }
-            regret_figure(panels).savefig(folder / f"regret_{percent[:2]}.png")
-        coverage(found).savefig(folder / "coverage.png")
-        learned(found).savefig(folder / "learned.png")
+            regret_figure(panels).savefig(folder / f"regret_{percent[:2]}.png", dpi=200)
+        coverage(found).savefig(folder / "coverage.png", dpi=200)
+        learned(found).savefig(folder / "learned.png", dpi=200)
         toys(checks["toys"]).savefig(folder / "toys.png")
 
 

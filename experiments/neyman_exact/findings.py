@@ -72,8 +72,7 @@ def toy_coverage(checks):
         good = good and abs(found / expected - 1) < 0.15
         told.append(f"{PERCENT[row]}: {found:.4f} of {expected:.4f}")
     return Claim(
-        claim="Gaussian: coverage of critical values from toys scatters as their number "
-        "tells",
+        claim="Gaussian: coverage of critical values from toys scatters as it must",
         source="closed form, Pratt, J. Am. Stat. Assoc. 56 (1961) 549",
         expected="root mean square error sqrt(CL(1 - CL)/N) within 15 %",
         measured="; ".join(told),
@@ -99,14 +98,16 @@ def toy_lengths(checks):
 
 def bounded_values(checks):
     """Critical values of cells."""
+    # The focused statistic changes by 7 per unit of the measurement at most.
+    limit = 7 * checks["cell"]
     return Claim(
         claim="Bounded Gaussian: critical values of LRS and of a half-normal focus are "
         "those of the closed form",
         source="Feldman, Cousins, Phys. Rev. D 57 (1998) 3873, section IV.B, and "
         "closed form",
-        expected="to 0.02, the width of cells",
+        expected=f"to {limit:g}, from the width of cells",
         measured=f"largest difference {checks['bounded']:.4f}",
-        verdict="reproduced" if checks["bounded"] < 0.02 else "differs",
+        verdict="reproduced" if checks["bounded"] < limit else "differs",
     )
 
 
@@ -142,14 +143,18 @@ def on_off_values(found):
 
 def profile(checks):
     """Fits at nodes and interpolation."""
-    worst, n_failed = checks["profile"]
+    anywhere, near, n_failed = checks["profile"]["usual"]
+    anywhere_25, near_25, _ = checks["profile"]["fine"]
     return Claim(
-        claim="On/off: the focused statistic from fits at nine nodes is that of the "
-        "closed profile",
+        claim="On/off: the focused statistic from fits at nodes is that of the closed "
+        "profile near critical values",
         source="closed form of the conditional fit",
-        expected="to 0.01 where it is below 15, and all fits certified",
-        measured=f"largest difference {worst:.1e}, {n_failed} not certified",
-        verdict="reproduced" if worst < 0.01 and not n_failed else "differs",
+        expected="to 0.02 where it is at most 1 from a critical value, and all fits "
+        "certified",
+        measured=f"largest difference {near:.4f} ({anywhere:.3f} below 15), "
+        f"{n_failed} not certified; with 25 nodes up to nine standard deviations "
+        f"{near_25:.4f} ({anywhere_25:.3f})",
+        verdict="reproduced" if near < 0.02 and not n_failed else "differs",
     )
 
 
@@ -188,7 +193,7 @@ def insurance_of_bounded(found):
             good = good and abs(ratio.max() / worst - 1) < 0.01
             told.append(f"{belt} {PERCENT[level]} {ratio[0]:.3f}, {ratio.max():.2f}")
     return Claim(
-        claim="Bounded Gaussian: a half-normal focus, and the same with 10 % insurance, "
+        claim="Bounded Gaussian: a half-normal focus, and one with 10 % insurance, "
         "cost what a separate calculation says",
         source="quadrature independent of this package, 0 ≤ μ ≤ 10",
         expected="ratio to LRS at μ = 0, worst up to 8: focus 68 % 0.840, 3.15; 95 % "
@@ -243,12 +248,12 @@ def insurance(found):
             centre = int(np.argmin(np.abs(np.asarray(found[name]["mu"]))))
             removed = 1 - (safe.max() - 1) / (focus.max() - 1)
             lost = safe[centre] - focus[centre]
-            good = good and removed > 0.2 and lost < 0.03
+            good = good and removed > 0.5 and lost < 0.03
             told.append(f"{NAMES[name]} {PERCENT[level]} {removed:.0%} for {lost:.3f}")
     return Claim(
-        claim="Ten per cent of insurance remove much of the worst excess at little cost",
+        claim="Ten per cent of insurance remove most of the worst excess for little",
         source="this study",
-        expected="at least a fifth of the excess of the worst ratio removed, less than "
+        expected="at least half of the excess of the worst ratio removed, less than "
         "0.03 lost at the focus",
         measured="; ".join(told),
         verdict="reproduced" if good else "differs",

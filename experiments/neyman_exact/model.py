@@ -5,7 +5,7 @@ from experiments.neyman_exact.problems import TAU
 
 
 def on_off_model():
-    """n ~ Poisson(mu + nu) and m ~ Poisson(tau nu); data are m, n."""
+    """Of n ~ Poisson(mu + nu) and m ~ Poisson(tau nu); data are m, n."""
 
     def factor(name):
         return {"type": "normfactor", "name": name, "data": None}

@@ -18,6 +18,8 @@ from diffana.neyman.grid import Grid
 
 TAU, RATE = 1.0, 3.0
 BACKGROUND = 3.0
+# Counts from 0 up to one less.
+N_ON, N_OFF = 90, 19
 
 
 class Problem(NamedTuple):
@@ -26,6 +28,7 @@ class Problem(NamedTuple):
     Attributes:
         title: for figures.
         focus: a natural choice.
+        insured: range over which an insurance is spread.
         mu: tested values.
         true: places in `mu` of the true values that are looked at.
         log_likelihood: [data, mu], up to a constant of each datum; nuisance parameters
@@ -36,6 +39,7 @@ class Problem(NamedTuple):
 
     title: str
     focus: object
+    insured: tuple[float, float]
     mu: np.ndarray
     true: np.ndarray
     log_likelihood: np.ndarray
@@ -85,12 +89,13 @@ def gaussian_cells(mu, lower, upper, cell):
 
 
 def gaussian(cell):
-    """x ~ N(mu, 1), mu is any number."""
+    """Of x ~ N(mu, 1), where mu is any number."""
     mu = np.linspace(-12, 12, 241)
     x, probability = gaussian_cells(mu, -18, 18, cell)
     return Problem(
         title="Gaussian",
         focus=Normal(0.0, 1.0),
+        insured=(-5.0, 5.0),
         mu=mu,
         true=between(mu, -5, 5),
         log_likelihood=-0.5 * (x[:, None] - mu) ** 2,
@@ -100,12 +105,13 @@ def gaussian(cell):
 
 
 def bounded(cell):
-    """x ~ N(mu, 1), 0 <= mu <= 10."""
+    """Of x ~ N(mu, 1), 0 <= mu <= 10."""
     mu = np.linspace(0, 10, 101)
     x, probability = gaussian_cells(mu, -7, 17, cell)
     return Problem(
         title=r"Gaussian, $\mu\geq 0$",
         focus=HalfNormal(1.0),
+        insured=(0.0, 10.0),
         mu=mu,
         true=between(mu, 0, 8),
         log_likelihood=-0.5 * (x[:, None] - mu) ** 2,
@@ -115,7 +121,7 @@ def bounded(cell):
 
 
 def poisson():
-    """n ~ Poisson(mu + 3), 0 <= mu <= 40."""
+    """Of n ~ Poisson(mu + 3), 0 <= mu <= 40."""
     mu = np.linspace(0, 40, 4001)
     n = np.arange(116.0)
     best = np.clip(n - BACKGROUND, 0, 40) + BACKGROUND
@@ -123,6 +129,7 @@ def poisson():
     return Problem(
         title=f"Poisson, $b$ = {BACKGROUND:g}",
         focus=Normal(0.0, 2.0, lower=0.0, upper=40.0),
+        insured=(0.0, 12.0),
         mu=mu,
         true=between(mu, 0, 12),
         log_likelihood=n[:, None] * np.log(rate) - rate,
@@ -132,9 +139,9 @@ def poisson():
 
 
 def on_off():
-    """n ~ Poisson(mu + nu), m ~ Poisson(tau nu), 0 <= mu <= 40; true nu is 3."""
+    """Of n ~ Poisson(mu + nu), m ~ Poisson(nu), 0 <= mu <= 40; true nu is 3."""
     mu = np.linspace(0, 40, 801)
-    n, m = (one.ravel().astype(float) for one in np.meshgrid(range(90), range(19)))
+    n, m = (one.ravel().astype(float) for one in np.meshgrid(range(N_ON), range(N_OFF)))
     curve = profile(n[:, None], m[:, None], mu)
     # Where the best fit is inside, both counts are fitted exactly.
     inside = special.xlogy(n, n) - n + special.xlogy(m, m) - m
@@ -144,6 +151,7 @@ def on_off():
     return Problem(
         title=r"On/off, $\nu$ = 3",
         focus=Normal(0.0, 2.0, lower=0.0, upper=40.0),
+        insured=(0.0, 12.0),
         mu=mu,
         true=between(mu, 0, 12),
         log_likelihood=curve,
@@ -153,7 +161,7 @@ def on_off():
 
 
 def profile(n, m, mu):
-    """ln L at the best background for given mu, in closed form."""
+    """Logarithm of L at the best background for given mu, in closed form."""
     half = n + m - (1 + TAU) * mu
     root = np.sqrt(half**2 + 4 * (1 + TAU) * m * mu)
     nu = (half + root) / (2 * (1 + TAU))

@@ -18,8 +18,8 @@ def claims(rows):
     """The published numbers, and whether the belts behind ours are valid."""
     fitted, plain = rows[f"{LUMINOSITY:g}"], rows["1"]
     return [
-        *(claim for name in PUBLISHED for claim in published(name, fitted[name])),
-        *(without_factor(name, plain[name]) for name in PUBLISHED),
+        *(claim for name in fitted for claim in published(name, fitted[name])),
+        *(without_factor(name, plain[name]) for name in plain),
         truncation(fitted),
         coverage(fitted),
         bound(fitted),

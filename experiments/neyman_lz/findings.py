@@ -9,8 +9,8 @@ from experiments.neyman_lz.model import LEVELS, PUBLISHED
 SOURCE = "arXiv:2507.17831; A. Ghosh, STAMPS, 14 May 2026, table of medians"
 PERCENT = ("68 %", "95 %")
 CLOSE = 0.05
-# Three standard deviations of the coverage at a true value, from 4000 toys behind the
-# belt and 4000 of the check.
+# Between three and four standard deviations of the coverage at a true value, from 4000
+# toys behind the belt and 10 000 of the check; there are some hundred.
 NEAR = {0.6827: 0.03, 0.9545: 0.015}
 NAMES = {"length": "length", "lower": "lower edge", "upper": "upper edge"}
 
@@ -168,7 +168,7 @@ def coverage(found):
         claim="All belts cover at every true μ between 0 and 30",
         source="definition of a confidence set",
         expected="lowest coverage at most 0.03 (68 %) and 0.015 (95 %) below, three "
-        "standard deviations of the toys of belts and check",
+        "to four standard deviations of the toys of belts and check",
         measured=", ".join(f"{low[level]:.3f} of {level}" for level in LEVELS),
         verdict="reproduced" if good else "differs",
     )

@@ -85,11 +85,11 @@ def main(argv=None):
     jax.config.update("jax_enable_x64", True)
     study = Study("neyman_lz", options.out, quick=options.quick)
     sizes = {
-        "belt": 483_000,
+        "belt": 644_000,
         "points": 161,
         "at rows": 20_000,
         "true": 21,
-        "elsewhere": 4000,
+        "elsewhere": 10_000,
     }
     if options.quick:
         sizes = {"belt": 40_000, "points": 20, "at rows": 2000, "true": 3}

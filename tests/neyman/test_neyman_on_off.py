@@ -8,7 +8,8 @@ from scipy import integrate, special, stats
 
 from diffana.neyman.focus import Normal
 from diffana.neyman.grid import Grid
-from diffana.neyman.nuisance import Profile, interpolation_error
+from diffana.neyman.nuisance import Profile
+from diffana.neyman.profiles import ProfileNodes, interpolation_error
 from diffana.neyman.statistics import FTS, LRS
 from neyman.counting import critical_values, on_off
 
@@ -118,7 +119,7 @@ def test_the_error_of_interpolation_is_found():
     counts = np.array([[8, 3], [14, 3], [12, 1], [12, 0]])
     data = jnp.asarray(counts, float)[:, ::-1]
     model = MODELS[1.0]
-    settings = Profile(9)
+    settings = ProfileNodes(9, 5.0)
     found = eqx.filter_jit(interpolation_error)(
         model, data, GRID, model.parameters.inits, settings, highest=9.0
     )

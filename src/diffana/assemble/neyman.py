@@ -81,7 +81,7 @@ class Description(NamedTuple):
     lower: float | None = None
     upper: float | None = None
     n_grid: int = 201
-    n_nodes: int = 9
+    n_nodes: int = 13
     beta: float = 0.004
     seed: int = 0
 

@@ -114,8 +114,8 @@ def neyman() -> None:
     type=click.Choice(["plugin", "conditional", "average"]),
     default="plugin",
     show_default=True,
-    help="Toys with fitted nuisance parameters, all over a region of them (worst case), "
-    "or drawn from their constraints (coverage on average only).",
+    help="Toys with fitted nuisance parameters, all over a region of them (for the "
+    "worst case), or drawn from their constraints (coverage on average only).",
 )
 @click.option(
     "--method",
@@ -164,7 +164,7 @@ def neyman() -> None:
     "--nodes",
     "n_nodes",
     type=click.IntRange(3),
-    default=9,
+    default=13,
     show_default=True,
     help="Fits per profile.",
 )

@@ -24,6 +24,7 @@ subtracted. What remains is of the order of its power of 3/2."""
 # A fit that is damped as much as this cannot get anywhere.
 _HOPELESS = 1e9
 
+
 @final
 class ManyFits(eqx.Module):
     """Minima of twice_nll, one per data set.

@@ -6,7 +6,8 @@ likelihood-ratio statistic `LRS`, whose sets are those of Feldman and Cousins, a
 focused statistic `FTS`, whose sets are short where a focus function says so.
 
 - `focus`: focus functions,
-- `grid`, `curves`, `nuisance`, `statistics`, `construction`: from data to statistics,
+- `grid`, `curves`, `profiles`, `nuisance`, `statistics`, `construction`: from data to
+  the statistic,
 - `schemes`, `toys`, `calibration`: from pseudo-experiments to critical values, by
   `order_statistic`, `quantile_regression`, `p_value_regression` and `leaf_guard`,
 - `belt`, `regions`: from critical values to confidence sets,
@@ -25,6 +26,7 @@ from diffana.neyman.construction import (
     Construction as Construction,
     conditional_params as conditional_params,
     has_nuisance as has_nuisance,
+    interpolation_errors as interpolation_errors,
     locations as locations,
     usual_nuisance as usual_nuisance,
 )

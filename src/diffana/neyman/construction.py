@@ -11,7 +11,14 @@ from jaxtyping import Array, Float, PyTree
 from diffana.fit import ManyFits, fit_many
 from diffana.likelihood import AbstractLikelihood
 from diffana.neyman.grid import Grid
-from diffana.neyman.nuisance import AbstractNuisance, Known, Profile
+from diffana.neyman.nuisance import (
+    AbstractNuisance,
+    Known,
+    Laplace,
+    Mixed,
+    Profile,
+)
+from diffana.neyman.profiles import ProfileNodes, interpolation_error
 from diffana.neyman.statistics import FTS, AbstractStatistic
 
 
@@ -65,6 +72,24 @@ class Construction(eqx.Module):
         """
         begin = self.likelihood.parameters.inits if start is None else start
         return np.asarray(_statistics(self, data, jnp.asarray(begin)))
+
+
+def interpolation_errors(
+    construction: Construction, data: PyTree[Array], start: Float[Array, "toy par"]
+) -> Float[np.ndarray, " toy"]:
+    """How wrong the statistic of each data set is where profiles are interpolated.
+
+    0 for treatments of nuisance parameters that interpolate nothing, nan where a fit is
+    not certified. See `profiles.interpolation_error`.
+    """
+    nuisance = construction.nuisance
+    if not isinstance(nuisance, Profile | Laplace | Mixed):
+        return np.zeros(jax.tree.leaves(data)[0].shape[0])
+    nodes = ProfileNodes(nuisance.n_nodes, nuisance.reach)
+    found = eqx.filter_jit(interpolation_error)(
+        construction.likelihood.settled(), data, construction.grid, start, nodes
+    )
+    return np.asarray(found)
 
 
 def has_nuisance(likelihood: AbstractLikelihood) -> bool:

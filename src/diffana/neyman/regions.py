@@ -270,8 +270,10 @@ def _segments(
         share = np.where(np.isinf(low) & np.isfinite(high), 1.0, 0.0)
         finite = np.isfinite(low) & np.isfinite(high) & (inside != outside)
         share[finite] = -low[finite] / (high[finite] - low[finite])
-        # Weights rather than steps: at a share of 1 the edge is the point itself.
-        return (1 - share) * mu[inside] + share * mu[outside]
+        near, far = mu[inside], mu[outside]
+        # Rounding must not take the edge out of its interval.
+        between = (1 - share) * near + share * far
+        return np.clip(between, np.minimum(near, far), np.maximum(near, far))
 
     return _Segments(
         toy=toy,

@@ -15,7 +15,7 @@ from diffana.neyman.construction import Construction
 from diffana.neyman.schemes import AbstractScheme
 
 
-_MOST_TOYS, _MOST_NUMBERS = 2000, 20_000_000
+_MOST_TOYS, _MOST_NUMBERS = 2000, 2_000_000
 
 
 @final
@@ -26,11 +26,13 @@ class Batch(NamedTuple):
         params: parameters that generate each of them.
         at: tested value, as a position on the grid, of each.
         seed: of their random numbers.
+        size: toys of the largest batch made with it, for which programs are compiled.
     """
 
     params: Float[np.ndarray, "toy par"]
     at: Int[np.ndarray, " toy"]
     seed: int
+    size: int
 
 
 def batch_size(likelihood: AbstractLikelihood) -> int:
@@ -60,15 +62,16 @@ def batches(
         n_toys: at each of them.
         seed: of the random numbers.
         stream: what tells toys of one purpose from those of another.
-        size: toys per batch.
+        size: largest number of toys per batch; batches are about equally large.
     """
     every = np.repeat(np.asarray(points, int), n_toys)
+    size = -(-every.size // max(-(-every.size // size), 1))
     found = []
-    for number, start in enumerate(range(0, every.size, size)):
+    for number, start in enumerate(range(0, every.size, max(size, 1))):
         at = every[start : start + size]
         own = block_seed(seed, stream, number)
         rng = np.random.default_rng([own, 1])
-        found.append(Batch(scheme.params(at, rng), at, own))
+        found.append(Batch(scheme.params(at, rng), at, own, size))
     return found
 
 
@@ -76,12 +79,11 @@ def statistics(
     construction: Construction, batch: Batch
 ) -> Float[np.ndarray, "toy grid"]:
     """The statistic of every toy of a batch at every tested value."""
-    size = batch_size(construction.likelihood)
     n_toys = batch.at.size
     params = jnp.asarray(batch.params)
     toys = construction.likelihood.samples(params, n_toys, batch.seed)
     # The last batch is filled up: another shape would be compiled anew.
-    missing = max(size - n_toys, 0)
+    missing = batch.size - n_toys
     filled, starts = jax.tree.map(
         lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[:1], missing, 0)]),
         (toys, params),

@@ -344,9 +344,7 @@ def _check_polynomials(channel: Channel, rows: Rows, where: str) -> None:
 
 
 @eqx.filter_jit
-def _expected_at_each(
-    model: Unbinned, params: Float[Array, "toy par"]
-) -> UnbinnedData:
+def _expected_at_each(model: Unbinned, params: Float[Array, "toy par"]) -> UnbinnedData:
     return jax.lax.map(model.expected_data, params)
 
 

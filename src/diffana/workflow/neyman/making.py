@@ -9,13 +9,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from diffana import runs
 from diffana.assemble.neyman import Constructed, Description
 from diffana.errors import RunError
-from diffana.neyman import Construction, Settings, calibrate, ville_bound
+from diffana.neyman import (
+    Construction,
+    Laplace,
+    Mixed,
+    Profile,
+    Settings,
+    calibrate,
+    interpolation_errors,
+    ville_bound,
+)
 from diffana.neyman.calibration import bounded_by_ville, planned
 from diffana.neyman.toys import Batch, own_statistics
 from diffana.published import Published
@@ -30,6 +40,8 @@ if TYPE_CHECKING:
 
 
 _BATCHES = "toys"
+_N_PILOT = 100
+_LARGE_ERROR = 0.02
 
 
 def make(
@@ -104,6 +116,7 @@ def make(
             "critical": found.belt.critical(found.belt.tested).tolist(),
             "n_toys": n_toys,
             "n_failed": found.n_failed,
+            **_interpolated(made, plan, warn),
             "seconds": round(time.perf_counter() - start, 2),
         }
         if bounded_by_ville(made.construction):
@@ -136,6 +149,31 @@ def _described(
         "guard": settings.guard and settings.method in ("quantile", "p-value"),
         "seed": settings.seed,
     }
+
+
+def _interpolated(
+    made: Constructed, plan: list[Batch], warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """How wrong interpolated profiles are, for some toys of the whole range."""
+    interpolates = isinstance(made.construction.nuisance, Profile | Laplace | Mixed)
+    if not plan or not interpolates:
+        return {}
+    params = np.concatenate([batch.params for batch in plan])
+    chosen = params[np.linspace(0, len(params) - 1, _N_PILOT).astype(int)]
+    start = jnp.asarray(chosen)
+    toys = made.construction.likelihood.samples(start, _N_PILOT, plan[0].seed)
+    found = interpolation_errors(made.construction, toys, start)
+    found = found[~np.isnan(found)]
+    if not found.size:
+        return {}
+    largest, median = float(found.max()), float(np.median(found))
+    if median > _LARGE_ERROR:
+        warn(
+            "the profile of the likelihood is no smooth curve between its fits, which "
+            f"costs power: typical errors of the statistic are {median:.2g}; more "
+            "--nodes make it better"
+        )
+    return {"interpolation_error": {"median": median, "largest": largest}}
 
 
 def _evaluated(

@@ -268,10 +268,10 @@ def _lengths(
     n_done = n_failed = 0
     for batch in plan:
         found = statistics(belt.construction, batch)[:, belt.first : belt.last + 1]
-        failed = np.isnan(found).any(axis=1)
+        failed = np.asarray(np.isnan(found).any(axis=1))
         n_failed += int(failed.sum())
         # Nothing is known of them: the set is everything.
-        found = np.where(failed[:, None], -np.inf, np.asarray(found))
+        found = np.where(failed[:, None], -np.inf, found)
         parts.append(
             [
                 (lengths(belt.tested, found, one), *bounds(belt.tested, found, one))
