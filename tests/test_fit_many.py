@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from diffana.fit import Minimiser, fit_together
+from diffana.fit import Minimiser, fit, fit_together
 from diffana.fit.elimination import solve_many
 from diffana.fit.many import fit_many
 from diffana.histfactory import from_workspace
@@ -311,3 +311,48 @@ def test_one_parameter_alone():
     short = fitted(model, data[None], jnp.full((1, 1), 9.0), max_steps=1)
     assert not short.is_certified.any()
     assert np.isnan(short.twice_nll).all()
+
+
+def test_templates_that_bend_far_from_the_data():
+    # The Hessian is several times the curvature there: scoring alone overshoots.
+    nominal = np.array([3000.0, 2000.0, 1200.0, 700.0, 300.0])
+    shape = {
+        "hi_data": [2400.0, 1900.0, 1400.0, 1000.0, 600.0],
+        "lo_data": [3300.0, 2050.0, 1050.0, 500.0, 100.0],
+    }
+    samples = [
+        {
+            "name": "signal",
+            "data": [20.0, 60.0, 150.0, 300.0, 500.0],
+            "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
+        },
+        {
+            "name": "background",
+            "data": nominal.tolist(),
+            "modifiers": [{"name": "shape", "type": "histosys", "data": shape}],
+        },
+    ]
+    model, data = from_workspace(
+        {
+            "version": "1.0.0",
+            "channels": [{"name": "SR", "samples": samples}],
+            "observations": [
+                {"name": "SR", "data": [3020.0, 2060.0, 1350.0, 1000.0, 800.0]}
+            ],
+            "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+        }
+    )
+    poi = model.parameters.poi_index
+    mu = jnp.linspace(0.0, 4.0, 9)
+    starts = jnp.tile(model.parameters.inits, (9, 1)).at[:, poi].set(mu)
+    rows = jnp.broadcast_to(data, (9, data.size))
+    found = eqx.filter_jit(
+        lambda model, rows, starts: fit_many(
+            model, rows, starts, along=poi, is_held=True
+        )
+    )(model, rows, starts)
+    assert found.is_certified.all()
+    one = eqx.filter_jit(lambda model, data, mu: fit(model, data, fixed={"mu": mu}))
+    expected = [one(model, data, at).best_twice_nll for at in mu]
+    # An estimated distance of 1e-6 is subtracted, which leaves far less.
+    np.testing.assert_allclose(found.twice_nll, expected, atol=1e-6)

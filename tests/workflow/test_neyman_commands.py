@@ -157,8 +157,8 @@ def test_a_learned_likelihood_has_belts(tmp_path):
     run = trained(tmp_path)
     out = tmp_path / "belt"
     made = asked(
-        run, "--focus", "normal(1,0.5)", "--no-truncate", "--range", "0.5", "1.5",
-        "--grid", "41", "--points", "5", "--toys", "1000", "--out", out,
+        run, "--focus", "normal(1,0.5)", "--no-truncate", "--range", "0.7", "1.3",
+        "--grid", "21", "--points", "3", "--toys", "150", "--nodes", "5", "--out", out,
     )  # fmt: skip
     assert made["poi"] == "sqrt_mu"
     (inner, outer) = (one["hull"] for one in asked("interval", out)["sets"])

@@ -99,6 +99,32 @@ def bounded_by_ville(construction: Construction) -> bool:
     return focused and isinstance(construction.nuisance, Known | Mixed)
 
 
+def check(
+    construction: Construction, scheme: AbstractScheme, settings: Settings
+) -> None:
+    """Refuse settings that do not fit the statistic or the scheme.
+
+    Raises:
+        ValueError: naming what does not fit.
+    """
+    construction.check()
+    levels = checked_levels(np.array(settings.levels))
+    if settings.method == "universal" and not bounded_by_ville(construction):
+        raise ValueError(
+            "critical values without toys need the focused statistic, and no nuisance "
+            "parameters or the treatment `mixed` of them"
+        )
+    if isinstance(scheme, Conditional):
+        if settings.method != "quantile":
+            raise ValueError(
+                "the worst case over nuisance parameters needs the method `quantile`"
+            )
+        if not levels.max() + scheme.beta < 1:
+            raise ValueError(
+                f"beta = {scheme.beta:g} is too large for the level {levels.max():g}"
+            )
+
+
 def planned(
     construction: Construction,
     scheme: AbstractScheme,
@@ -168,7 +194,7 @@ def calibrate(
         >>> calibrate(construction, Plugin(fitted), (0, last)).belt.invert(data)
     """
     settings = Settings() if settings is None else settings
-    construction.check()
+    check(construction, scheme, settings)
     levels = checked_levels(np.array(settings.levels))
     plan = planned(construction, scheme, tested, settings)
     parts, n_done = [], 0
@@ -210,18 +236,9 @@ def _critical(
     settings: Settings,
 ) -> AbstractCriticalValues:
     if settings.method == "universal":
-        if not bounded_by_ville(construction):
-            raise ValueError(
-                "critical values without toys need the focused statistic, and no "
-                "nuisance parameters or the treatment `mixed` of them"
-            )
         return Universal(levels)
     grid = np.asarray(construction.grid.points)
     if settings.method == "empirical":
-        if isinstance(scheme, Conditional):
-            raise ValueError(
-                "the worst case over nuisance parameters needs the method `quantile`"
-            )
         points = calibrated_points(tested, settings)
         return empirical(grid[points], statistic.reshape(points.size, -1), levels)
     finite = np.isfinite(statistic)

@@ -198,6 +198,33 @@ class Channel(eqx.Module):
         found = LogIntensity(sums.value, sums.gradient, sums.outer, hessian)
         return found, total
 
+    def log_intensities(
+        self,
+        names: tuple[str, ...],
+        params: Float[Array, " par"],
+        *,
+        reference: Scalar,
+    ) -> Float[Array, "chunk event"]:
+        """Values of ln λ of each event of the bank; -inf where λ is not positive.
+
+        Arguments are those of `log_intensity`.
+        """
+        log_norms = self.log_norms(names, params, order=0).value
+        amplitudes = self.yields(names, params) * jnp.exp(-log_norms) / reference
+
+        def append(carry, weight, terms):
+            number, found = carry
+            scaled, scale = self.densities(names, params, terms)
+            intensity = scaled @ amplitudes
+            positive = intensity > 0
+            log = jnp.log(jnp.where(positive, intensity, 1.0)) + scale
+            row = jnp.where(positive, log, -jnp.inf)
+            return number + 1, found.at[number].set(row)
+
+        weight = self.bank.weight
+        start = jnp.zeros((), int), jnp.zeros(weight.shape)
+        return source_of(self.bank).scan(append, start, weight)[1]
+
     def _chunk(
         self,
         names: tuple[str, ...],

@@ -116,6 +116,38 @@ class Unbinned(AbstractLikelihood):
         """-2 ln L; inf where the intensity of an event is not positive."""
         return self._terms(params, data, order=0).value
 
+    def twice_nll_table(
+        self, points: Float[Array, "point par"], data: UnbinnedData
+    ) -> Float[Array, "toy point"]:
+        """-2 ln L of every data set at every point.
+
+        For pseudo-data, which are weights of the bank's events, the logarithms of
+        intensities are computed once for all data sets, and the rest is a product of
+        two matrices.
+        """
+        if any(rows.source is not None for rows in data.rows):
+            return super().twice_nll_table(points, data)
+        names, inits = self.parameters.names, self.parameters.inits
+        at = _positions(names, self.constraints.parameters)
+        width = self.constraints.width
+        pull = (points[None, :, at] - data.auxdata[:, None]) / width[None, None]
+        value = jnp.sum(pull**2 + jnp.log(2 * jnp.pi * width**2)[None, None], axis=2)
+        for channel, rows in zip(self.channels, data.rows, strict=True):
+            reference = jnp.sum(channel.yields(names, inits))
+            weight = rows.weight.reshape(rows.weight.shape[0], -1)
+
+            def at_point(point, channel=channel, reference=reference):
+                log = channel.log_intensities(names, point, reference=reference)
+                total = jnp.sum(channel.yields(names, point)) - reference
+                return total, jnp.ravel(log)
+
+            total, log = jax.lax.map(at_point, points)
+            positive = jnp.isfinite(log)
+            lost = (weight != 0).astype(float) @ (~positive).T.astype(float) > 0
+            events = weight @ jnp.where(positive, log, 0.0).T
+            value = value + 2 * (total[None] - jnp.where(lost, -jnp.inf, events))
+        return value
+
     def gradient(
         self, params: Float[Array, " par"], data: UnbinnedData
     ) -> Float[Array, " par"]:

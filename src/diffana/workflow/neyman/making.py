@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from diffana import runs
 from diffana.assemble.neyman import Constructed, Description
-from diffana.errors import RunError
+from diffana.errors import RunError, SpecificationError
 from diffana.neyman import (
     Construction,
     Laplace,
@@ -26,7 +26,7 @@ from diffana.neyman import (
     interpolation_errors,
     ville_bound,
 )
-from diffana.neyman.calibration import bounded_by_ville, planned
+from diffana.neyman.calibration import bounded_by_ville, check, planned
 from diffana.neyman.toys import Batch, own_statistics
 from diffana.published import Published
 from diffana.workflow.farm import Farm
@@ -80,6 +80,10 @@ def make(
         if (folder / BELT).exists():
             raise RunError(f"{folder} holds a finished belt")
     made = records.constructed(source, description)
+    try:
+        check(made.construction, made.scheme, settings)
+    except ValueError as error:
+        raise SpecificationError(str(error)) from error
     if not folder.exists():
         inputs = [] if source.workspace else [Path(source.measurement)]
         provenance = runs.describe(seed=settings.seed, inputs=inputs)
