@@ -15,7 +15,7 @@ from experiments.neyman_learned.findings import claims
 
 
 FULL = unbinned.Size(2**14, 50_000, 10, 126, 26, 1000)
-QUICK = unbinned.Size(2**10, 2000, 2, 26, 6, 100)
+QUICK = unbinned.Size(2**12, 20_000, 8, 26, 6, 100)
 
 
 def main(argv=None):
