@@ -111,8 +111,10 @@ def _chosen(rows, **fields):
 
 
 def _both(mine, others):
-    better = sum(m.median < o.median for m, o in zip(mine, others, strict=True))
-    return ("not reproduced", "differs", "reproduced")[better]
+    better = [m.median < o.median for m, o in zip(mine, others, strict=True)]
+    if all(better):
+        return "reproduced"
+    return "differs" if any(better) else "not reproduced"
 
 
 def _coverages(rows):

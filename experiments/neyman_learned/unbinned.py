@@ -101,6 +101,7 @@ def rows(size, seed):
     at = np.asarray(grid.points)
     calibrated = np.linspace(0, size.n_grid - 1, size.n_calibrated).round().astype(int)
     true = np.array([np.argmin(np.abs(at - np.sqrt(mu))) for mu in TRUE])
+    calibrated = np.union1d(calibrated, true)
     statistics = {"likelihood ratio": LRS(), "focused": FTS(Normal(MEAN, SD, lower=0))}
     tests = {
         (name, ratios): Construction(

@@ -153,6 +153,7 @@ def test_a_belt_with_nuisance_parameter_covers(tmp_path):
     assert all(one["covers"] for one in found["levels"])
 
 
+@pytest.mark.slow
 def test_a_learned_likelihood_has_belts(tmp_path):
     run = trained(tmp_path)
     out = tmp_path / "belt"
@@ -166,6 +167,7 @@ def test_a_learned_likelihood_has_belts(tmp_path):
     assert outer[0] < inner[0] < 1.0 < inner[1] < outer[1]
 
 
+@pytest.mark.slow
 def test_what_is_killed_goes_on(workspace, tmp_path):
     def command(out):
         return [

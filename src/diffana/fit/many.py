@@ -83,6 +83,7 @@ def fit_many(
     along: int,
     is_held: bool = False,
     limits: tuple[ArrayLike, ArrayLike] | None = None,
+    certified_edm: float = CERTIFIED_EDM,
     max_steps: int = 50,
 ) -> ManyFits:
     """Minimise twice_nll for many data sets.
@@ -97,6 +98,8 @@ def fit_many(
         along: position of the parameter along which a profile is wanted.
         is_held: whether that parameter keeps its value at the start.
         limits: bounds of that parameter, in place of its own ones.
+        certified_edm: largest estimated distance to the minimum, before it is
+            subtracted.
         max_steps: largest number of evaluations of the likelihood per data set.
 
     Example:
@@ -141,7 +144,7 @@ def fit_many(
         return _System(matrix, free, moving, stopped, surplus)
 
     def unfinished(state: _State) -> Bool[Array, ""]:
-        arrived = (state.edm <= CERTIFIED_EDM) | (state.damping > _HOPELESS)
+        arrived = (state.edm <= certified_edm) | (state.damping > _HOPELESS)
         return ~jnp.all(arrived) & (state.n_steps < max_steps)
 
     def advance(state: _State) -> _State:
@@ -195,12 +198,12 @@ def fit_many(
             bend=jnp.where(usable[:, None, None], bend, 0.0),
             step=jnp.where(usable[:, None], -newton, 0.0),
             # With damping the distance is too small an estimate to stop at.
-            edm=jnp.where(damping > 0, jnp.maximum(edm, 2 * CERTIFIED_EDM), edm),
+            edm=jnp.where(damping > 0, jnp.maximum(edm, 2 * certified_edm), edm),
             damping=jnp.where(usable, damping, jnp.maximum(8 * damping, 0.1)),
             n_steps=state.n_steps + 1,
         )
         # What has arrived stays, so that no result depends on the other data sets.
-        done = state.edm <= CERTIFIED_EDM
+        done = state.edm <= certified_edm
         return jax.tree.map(
             lambda new, old: (
                 jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), old, new)
@@ -224,7 +227,7 @@ def fit_many(
         n_steps=jnp.zeros((), int),
     )
     state = jax.lax.while_loop(unfinished, advance, state)
-    ok = jnp.isfinite(state.value) & (state.edm <= CERTIFIED_EDM)
+    ok = jnp.isfinite(state.value) & (state.edm <= certified_edm)
     # The inverse of the curvature tells what the profile does: its column is the
     # direction, its diagonal the inverse of the stiffness and a ratio of determinants.
     system = assemble(state.params, state.slope, state.curvature, jnp.zeros(n_toys))

@@ -14,7 +14,7 @@ from diffana.neyman.order_statistic import AbstractCriticalValues
 from diffana.neyman.regions import Region, invert
 
 
-_TIE = 1e-6
+_TIE = 1e-5
 
 
 @final
@@ -42,7 +42,7 @@ class Belt(eqx.Module):
 
     @property
     def critical_values(self) -> Float[np.ndarray, "level tested"]:
-        """The critical values at the tested values, raised by 1e-6.
+        """The critical values at the tested values, raised by 1e-5.
 
         Where data are counts, a toy may equal the data; it must not fall on the other
         side because its fit began elsewhere.

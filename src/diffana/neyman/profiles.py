@@ -13,6 +13,11 @@ from diffana.likelihood import AbstractLikelihood
 from diffana.neyman.grid import Grid
 
 
+# What is left of such a distance once it is subtracted is far below what separates the
+# polynomials from the profiles.
+_CERTIFIED_EDM = 1e-4
+
+
 @final
 class ProfileNodes(NamedTuple):
     """Where profiles are fitted.
@@ -144,6 +149,7 @@ def profiled(
             guess.at[:, poi].set(at),
             along=poi,
             is_held=True,
+            certified_edm=_CERTIFIED_EDM,
         )
         fits = eqx.tree_at(lambda f: (f.tangent, f.stiffness), fits, (None, None))
         return (last, last_at, fits.params, at), fits

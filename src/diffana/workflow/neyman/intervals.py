@@ -96,7 +96,7 @@ def _p_values(
 
 _FEWEST = 100
 # Equal data may differ by this in their statistic.
-_TIE = 1e-6
+_TIE = 1e-5
 
 
 def _data(workspace: Any, observed: Any, origin: str) -> PyTree:
