@@ -1,22 +1,18 @@
 """Test statistics and nuisance parameters against Gaussian closed forms."""
 
-from typing import final
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
 from scipy import stats
 
-from diffana.likelihood import AbstractLikelihood, Parameters
 from diffana.neyman.construction import Construction, usual_nuisance
 from diffana.neyman.curves import Curves, highest
 from diffana.neyman.focus import Mixture, Nodes, Normal, Uniform
 from diffana.neyman.grid import Grid
 from diffana.neyman.nuisance import Known, Laplace, Marginal, Mixed, Profile
 from diffana.neyman.statistics import FTS, LRS
+from neyman.normal_models import Direct, Shifted
 
 
 WIDE = Grid.between(-40.0, 40.0, 1601)
@@ -24,66 +20,6 @@ MU = np.asarray(WIDE.points)
 POSITIVE = Grid.between(0.0, 30.0, 3001)
 _N_X = 41
 LEVELS = (0.6826894921, 0.9544997361)
-
-
-def _parameters(names, lower):
-    n = len(names)
-    return Parameters(
-        inits=jnp.zeros(n),
-        lower=jnp.asarray(lower, float),
-        upper=jnp.full(n, 100.0),
-        fixed=jnp.zeros(n, bool),
-        names=names,
-        poi="mu",
-    )
-
-
-@final
-class Direct(AbstractLikelihood):
-    """x ~ N(mu, 1)."""
-
-    @property
-    def parameters(self):
-        return _parameters(("mu",), [-100.0])
-
-    def twice_nll(self, params, data):
-        return ((data - params) ** 2).sum()
-
-    def expected_data(self, params):
-        return params
-
-    def sample(self, params, key):
-        return params + jax.random.normal(key, (1,))
-
-    def curvature(self, params, data):
-        return jnp.full((1, 1), 2.0)
-
-
-@final
-class Shifted(AbstractLikelihood):
-    """x ~ N(mu + theta, 1) and y ~ N(theta, tau²); data are x, y."""
-
-    tau: Float[Array, ""]
-
-    @property
-    def parameters(self):
-        return _parameters(("theta", "mu"), [-100.0, -100.0])
-
-    def twice_nll(self, params, data):
-        theta, mu = params
-        return (data[0] - mu - theta) ** 2 + ((data[1] - theta) / self.tau) ** 2
-
-    def expected_data(self, params):
-        return jnp.stack([params[0] + params[1], params[0]])
-
-    def sample(self, params, key):
-        noise = jax.random.normal(key, (2,)) * jnp.stack([jnp.ones(()), self.tau])
-        return self.expected_data(params) + noise
-
-    def curvature(self, params, data):
-        return 2 * jnp.ones((2, 2)) + jnp.diag(
-            jnp.stack([2 / self.tau**2, jnp.zeros(())])
-        )
 
 
 DIRECT, SHIFTED = Direct(), Shifted(jnp.asarray(0.7))

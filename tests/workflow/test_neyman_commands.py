@@ -258,3 +258,40 @@ def test_folders_and_data_that_do_not_fit(focused, unfocused, tmp_path):
     assert "another likelihood" in said
     (unfocused / "belt.json").write_text("{")
     assert "is damaged" in asked("interval", unfocused, code=2)
+
+
+@pytest.mark.parametrize("treatment", ["mixed", "marginal", "laplace"])
+def test_other_treatments_of_nuisance_parameters(tmp_path, treatment):
+    path = tmp_path / "workspace.json"
+    path.write_text(json.dumps(counting(8, {"hi": 1.3, "lo": 0.7})))
+    method = "universal" if treatment == "mixed" else "empirical"
+    out = tmp_path / "belt"
+    made = asked(
+        path, "--focus", "normal(0,2)", "--range", "0", "12", "--grid", "31",
+        "--points", "7", "--toys", "3500", "--nuisance", treatment,
+        "--method", method, "--out", out,
+    )  # fmt: skip
+    assert made["nuisance"] == treatment
+    inner, outer = (one["hull"] for one in asked("interval", out)["sets"])
+    # Without uncertainty of the background the exact set is [1.640, 7.135]: another
+    # 0.9 events hardly matter beside the fluctuation of 8. The bound is conservative.
+    if treatment == "mixed":
+        assert inner[0] < 1.64
+        assert inner[1] > 7.13
+    else:
+        np.testing.assert_allclose(inner, [1.640, 7.135], atol=UPPER)
+    assert outer[0] <= inner[0]
+    assert outer[1] >= inner[1]
+
+
+def test_a_prior_needs_a_constraint(tmp_path):
+    content = counting()
+    free = {"name": "rate", "type": "normfactor", "data": None}
+    content["channels"][0]["samples"][1]["modifiers"] = [free]
+    path = tmp_path / "workspace.json"
+    path.write_text(json.dumps(content))
+    said = asked(
+        path, "--focus", "normal(0,2)", "--range", "0", "12", "--nuisance", "mixed",
+        "--out", tmp_path / "belt", code=2,
+    )  # fmt: skip
+    assert "parameter 'rate' has no constraint" in said
