@@ -260,7 +260,14 @@ def test_folders_and_data_that_do_not_fit(focused, unfocused, tmp_path):
     assert "is damaged" in asked("interval", unfocused, code=2)
 
 
-@pytest.mark.parametrize("treatment", ["mixed", "marginal", "laplace"])
+@pytest.mark.parametrize(
+    "treatment",
+    [
+        "mixed",
+        pytest.param("marginal", marks=pytest.mark.slow),
+        pytest.param("laplace", marks=pytest.mark.slow),
+    ],
+)
 def test_other_treatments_of_nuisance_parameters(tmp_path, treatment):
     path = tmp_path / "workspace.json"
     path.write_text(json.dumps(counting(8, {"hi": 1.3, "lo": 0.7})))
