@@ -36,11 +36,13 @@ Method = Literal["empirical", "quantile", "p-value", "universal"]
 Evaluate = Callable[[Construction, list[Batch]], Iterable[Float[np.ndarray, " toy"]]]
 """Computes `toys.own_statistics` of batches, in their order."""
 
-CALIBRATION, GUARD, COVERAGE, LENGTHS = range(4)
+CALIBRATION, EDGE, COVERAGE, LENGTHS = range(4)
 """Streams of random numbers of toys of different purposes."""
 
 _GUARD_FRACTION = 0.2
 _TOYS_PER_LEAF = 500
+# Of all toys: those of the lowest value, where a bounded parameter has a point mass.
+_EDGE_FRACTION = 0.05
 
 
 @final
@@ -143,14 +145,14 @@ def planned(
     if settings.method == "universal":
         return []
     n_toys = max(settings.n_toys // points.size, 1)
-    return batches(
-        scheme,
-        points,
-        n_toys,
-        settings.seed,
-        stream=CALIBRATION,
-        size=batch_size(construction.likelihood),
-    )
+    size = batch_size(construction.likelihood, n_toys * points.size)
+    seed = settings.seed
+    plan = batches(scheme, points, n_toys, seed, stream=CALIBRATION, size=size)
+    if settings.method == "quantile" and not isinstance(scheme, Conditional):
+        # A batch at least, since a smaller one would be compiled anew.
+        n_edge = max(round(_EDGE_FRACTION * settings.n_toys), size)
+        plan += batches(scheme, points[:1], n_edge, seed, stream=EDGE, size=size)
+    return plan
 
 
 def calibrated_points(
@@ -250,14 +252,19 @@ def _critical(
     if isinstance(scheme, Conditional):
         return worst_case(scheme, grid, tested, plan, usable, levels, settings.seed)
     approximate = gaussian_baseline(construction, plan, tested, levels)
-    edge = None
-    first = at == tested[0]
     if settings.method == "quantile":
+        # Toys of the edge alone would pull the splines beside it towards its value.
+        n_spread = calibrated_points(tested, settings).size
+        n_spread *= max(settings.n_toys // n_spread, 1)
+        kept[n_spread:] = False
+        used = ~kept & (np.arange(at.size) < n_spread)
+        first = at == tested[0]
+        edge = None
         if np.count_nonzero(first) * (1 - levels.max()) >= 1:
             edge = order_statistic(usable[first], levels)
         critical = fit_quantiles(
-            mu[~kept],
-            usable[~kept],
+            mu[used],
+            usable[used],
             levels,
             bounds=(grid[tested[0]], grid[tested[1]]),
             baseline=approximate,

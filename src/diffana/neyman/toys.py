@@ -35,13 +35,16 @@ class Batch(NamedTuple):
     size: int
 
 
-def batch_size(likelihood: AbstractLikelihood) -> int:
-    """Toys that are made together; memory grows with it."""
+def batch_size(likelihood: AbstractLikelihood, n_toys: int) -> int:
+    """Toys that are made together, of so many; memory grows with it."""
     shapes = eqx.filter_eval_shape(
         likelihood.expected_data, likelihood.parameters.inits
     )
     n_numbers = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    return max(8, min(_MOST_TOYS, _MOST_NUMBERS // max(n_numbers, 1)))
+    most = max(8, min(_MOST_TOYS, _MOST_NUMBERS // max(n_numbers, 1)))
+    # Equally many in each, so that none is filled up in vain.
+    n_batches = max(-(-n_toys // most), 1)
+    return max(-(-n_toys // n_batches), 1)
 
 
 def batches(
@@ -62,12 +65,12 @@ def batches(
         n_toys: at each of them.
         seed: of the random numbers.
         stream: what tells toys of one purpose from those of another.
-        size: largest number of toys per batch; batches are about equally large.
+        size: toys per batch; the last one may have fewer.
     """
     every = np.repeat(np.asarray(points, int), n_toys)
-    size = -(-every.size // max(-(-every.size // size), 1))
+    size = max(min(size, every.size), 1)
     found = []
-    for number, start in enumerate(range(0, every.size, max(size, 1))):
+    for number, start in enumerate(range(0, every.size, size)):
         at = every[start : start + size]
         own = block_seed(seed, stream, number)
         rng = np.random.default_rng([own, 1])

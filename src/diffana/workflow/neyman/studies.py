@@ -202,7 +202,7 @@ def _plan(
     seed: int,
     stream: int,
 ) -> list[Batch]:
-    size = batch_size(belt.construction.likelihood)
+    size = batch_size(belt.construction.likelihood, n_toys * points.size)
     return batches(scheme, points, n_toys, seed, stream=stream, size=size)
 
 
