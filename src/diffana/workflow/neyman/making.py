@@ -114,7 +114,7 @@ def make(
             "format": "diffana belt 1",
             "origin": workspace.origin,
             "poi": workspace.poi,
-            **_described(made, description, settings),
+            **_described(made, description, settings, learned=not source.workspace),
             "levels": list(settings.levels),
             "mu": found.belt.tested.tolist(),
             "critical": found.belt.critical(found.belt.tested).tolist(),
@@ -135,9 +135,12 @@ def make(
 
 
 def _described(
-    made: Constructed, description: Description, settings: Settings
+    made: Constructed, description: Description, settings: Settings, *, learned: bool
 ) -> dict[str, Any]:
-    """What tells one belt from another."""
+    """What tells one belt from another, and what its coverage means."""
+    guarantee = made.scheme.guarantee
+    if learned:
+        guarantee += "; toys are drawn from the learned likelihood itself"
     grid = np.asarray(made.construction.grid.points)
     document: dict[str, Any] = {"statistic": description.statistic}
     if description.statistic == "fts":
@@ -148,7 +151,7 @@ def _described(
     document["range_of_statistic"] = [float(grid[0]), float(grid[-1])]
     return document | {
         "scheme": type(made.scheme).__name__.lower(),
-        "guarantee": made.scheme.guarantee,
+        "guarantee": guarantee,
         "method": settings.method,
         "guard": settings.guard and settings.method in ("quantile", "p-value"),
         "seed": settings.seed,
