@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -87,9 +88,8 @@ def make(
     if not folder.exists():
         inputs = [] if source.workspace else [Path(source.measurement)]
         provenance = runs.describe(seed=settings.seed, inputs=inputs)
-        runs.create_folder(
-            folder, {**content, "provenance.json": _json_bytes(provenance)}
-        )
+        text = f"{json.dumps(provenance, indent=2)}\n"
+        runs.create_folder(folder, {**content, "provenance.json": text.encode()})
     run = runs.Run(folder)
     start = time.perf_counter()
     plan = planned(made.construction, made.scheme, made.tested, settings)
@@ -240,9 +240,3 @@ def _store(run: runs.Run, number: int, values: Float[np.ndarray, " toy"]) -> Non
     content = io.BytesIO()
     np.save(content, values)
     run.write(_name(number), content.getvalue())
-
-
-def _json_bytes(document: dict[str, Any]) -> bytes:
-    import json
-
-    return f"{json.dumps(document, indent=2)}\n".encode()
